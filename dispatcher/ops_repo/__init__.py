@@ -10,7 +10,8 @@ environment of ``environment``, reaches the remote as ``transport`` says, with t
 ``clone_lock`` and ``upkeep`` packs it; ``repairing`` rebuilds it when it is damaged. ``refs`` (``ref_files``),
 ``objects``, ``tree_diff``, ``levels``, ``history``, ``versions`` (those that a file had), ``inventory`` and
 ``reader`` read it, and ``fetching`` brings
-what is new. ``files``, ``changes`` and ``tree`` follow what matters in it. ``writer`` publishes a
+what is new, over HTTP through the ``kept_helper`` that speaks in ``packets``. ``files``, ``changes`` and ``tree``
+follow what matters in it. ``writer`` publishes a
 ``batch`` by ``committing`` (``by_trees`` with ``loose_objects`` and ``recent_trees``, and ``fast_import``) and ``push``
 (``branch_push``);
 ``begin`` makes the first commit of a new repository; ``lead`` keeps the ref that says who leads, and

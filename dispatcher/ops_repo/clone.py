@@ -55,7 +55,14 @@ class Clone:
         self.trees = RecentTrees()
         self.upkeep = Upkeep(git, self.path)
         self.refs = Refs(self.path, git, lock=self.lock, objects=self.objects)
-        self.fetcher = Fetcher(self.path, git, lock=self.lock, refs=self.refs, upkeep=self.upkeep)
+        self.fetcher = Fetcher(
+            self.path,
+            git,
+            lock=self.lock,
+            refs=self.refs,
+            upkeep=self.upkeep,
+            objects=self.objects,
+        )
         self._ready = False
         self._mended_for = ("", 0.0)
 
@@ -103,8 +110,9 @@ class Clone:
             self._tidy()
 
     def close(self) -> None:
-        """End the processes kept for reading, and close the lock file."""
+        """End the processes kept for reading and fetching, and close the lock file."""
         self.objects.close()
+        self.fetcher.close()
         self._ready = False
         self.lock.close()
 

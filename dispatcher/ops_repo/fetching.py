@@ -9,6 +9,8 @@ from dispatcher.errors import Denied, Misconfigured, Unavailable
 from dispatcher.ops_repo.clone_lock import CloneLock
 from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.git import Git
+from dispatcher.ops_repo.kept_helper import KeptHelper, LeftToGit
+from dispatcher.ops_repo.objects import Objects
 from dispatcher.ops_repo.records import is_oid
 from dispatcher.ops_repo.refs import ASKED, HEAD, LEAD, LEAD_FOUND, REMOTE_SEEN, SEEN, Refs
 from dispatcher.ops_repo.transport import Transport
@@ -23,9 +25,17 @@ class Fetcher:
     """
 
     def __init__(
-        self, path: Path, git: Git, *, lock: CloneLock, refs: Refs, upkeep: Upkeep
+        self,
+        path: Path,
+        git: Git,
+        *,
+        lock: CloneLock,
+        refs: Refs,
+        upkeep: Upkeep,
+        objects: Objects,
     ) -> None:
-        self._path, self._git = path, git
+        self._path, self._git, self._objects = path, git, objects
+        self._helper = KeptHelper(path, git) if git.transport is Transport.HTTP else None
         self._lock, self._refs, self._upkeep = lock, refs, upkeep
         self._lead_ours: str | None = None
         self._lead_failed = False
@@ -98,6 +108,11 @@ class Fetcher:
         """Fetch one ref of the remote into one of ours. Errors as ``ref``."""
         self._fetch(fds, f"+{ref}:{local_ref}")
 
+    def close(self) -> None:
+        """End the process kept for fetching; the next fetch starts another."""
+        if self._helper is not None:
+            self._helper.close()
+
     def watch_lead(self, value: str | None) -> None:
         """From now on each fetch checks whether the remote's lead has this value; see
         ``lead_strayed``. None: it is not checked.
@@ -134,8 +149,45 @@ class Fetcher:
             if values[0] != (head := self._refs.value(HEAD)):
                 self._refs.move(HEAD, values[0], old=head)
             return tuple(values)
+        if (found := self._by_helper(branch, more, fds)) is not None:
+            return found
         self._fetch(fds, f"+{branch}:{HEAD}", *(f"+{ref}:{LEAD_FOUND}" for ref in more))
         return (self._refs.value(HEAD), *(self._refs.value(LEAD_FOUND) for _ in more))
+
+    def _by_helper(
+        self, branch: str, more: Sequence[str], fds: Sequence[int]
+    ) -> tuple[str, ...] | None:
+        """The same by the kept helper, if the branch was merely continued and the lead is ours; None if
+        ``git fetch`` has to do it.
+        """
+        head = self._refs.value(HEAD)
+        if self._helper is None or head is None:
+            return None
+        try:
+            values = self._helper.values((branch, *more), like=head)
+            commit = values.get(branch)
+            if commit is None or any(values.get(ref) != self._lead_ours for ref in more):
+                return None
+            if commit != head:
+                self._follow(self._helper, commit, head, fds)
+        except LeftToGit:
+            return None
+        return (commit, *(values[ref] for ref in more))
+
+    def _follow(self, helper: KeptHelper, commit: str, head: str, fds: Sequence[int]) -> None:
+        """Bring a commit, and point ``HEAD`` at it.
+
+        Raises:
+            LeftToGit: see there.
+        """
+        if self._objects.has_commit(commit):
+            raise LeftToGit  # whether its whole history is here is for git to find out
+        helper.bring(commit, have=head, keep_fds=fds)
+        if not self._objects.has_commit(commit):
+            helper.distrust()
+            raise LeftToGit
+        if not self._refs.move(HEAD, commit, old=head):
+            raise LeftToGit
 
     def _fetch_pack(self, refs: Sequence[str], fds: Sequence[int]) -> list[str]:
         """Fetch refs with ``fetch-pack``, which changes none of ours; returns their values."""

@@ -135,6 +135,24 @@ class Git:
                 raise error from None
         raise AssertionError
 
+    def start_helper(self, git_dir: Path) -> subprocess.Popen[bytes]:
+        """Start git's helper for a remote over HTTP, in a process group of its own, which its caller ends. It
+        talks on its standard input and output.
+
+        Raises:
+            OSError: it cannot be started.
+        """
+        scheme = self.remote.partition("://")[0]
+        return subprocess.Popen(
+            ["git", f"--git-dir={git_dir}", f"remote-{scheme}", "origin", self.remote],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=self.environment(self._token.config()),
+            cwd="/",
+            start_new_session=True,
+        )
+
     def path_options(self, verb: str) -> tuple[str, ...]:
         """See ``transport.path_options``; () for a remote that is no path."""
         on_path = self.transport is Transport.PATH

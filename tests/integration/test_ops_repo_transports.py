@@ -63,7 +63,7 @@ def test_https_with_a_token(
     assert repo.advance(tree, repo.fetch().commit).opened == ("x",)
     https.seen.clear()
     assert repo.fetch().commit == remote.head
-    assert len(https.seen) == 2, "an idle look: one for the server's abilities, one for the ref"
+    assert len(https.seen) == 1, "an idle look asks for the ref alone"
     repo.mark_seen(tree.commit)
     assert repo.publish([FILE], message="r").written == (FILE.path,)
     assert remote.files("vault")[FILE.path] == b"{}"
