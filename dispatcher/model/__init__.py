@@ -8,6 +8,7 @@ package.
 * ``source``: what the dispatcher wrote an action for
 * ``schedule``, ``slots``: schedules, and the points in time that their cron expressions mean
 * ``paths``: where the files of an ops repo stand
+* ``merges``: what the commits say that a forge makes of a pull request
 * ``formula_files``, ``inventory``, ``inventory_entry``: the files beside a formula; what a run may do to
   the inventory, and the files of that
 * ``approval_need``: how many approvals an action needs, and whose

@@ -16,7 +16,7 @@ from dispatcher.ops_repo import loose_objects
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.recent_trees import Names
-from dispatcher.ops_repo.records import TREE_MODE, Entry, NewFile
+from dispatcher.ops_repo.records import TREE_MODE, Entry, NewFile, is_oid
 
 _UNREADABLE = "Corrupt mode in"
 
@@ -158,6 +158,33 @@ def _check_size(tree: str, size: int, limit: int | None) -> None:
         raise TooManyNames(tree)
 
 
+def differing(
+    clone: Clone, old: str, new: str, *, limit: int
+) -> list[tuple[str, Entry | None, Entry | None]]:
+    """The names whose entries differ between two trees, with the older and the newer one, in git's order. A
+    directory that becomes a file, or the other way round, is in it twice.
+
+    Args:
+        limit: bytes of a tree that are read.
+
+    Raises:
+        GitFailed, TooManyNames: see ``listed``.
+    """
+    before, after = (listed(clone, tree, limit=limit) for tree in (old, new))
+    sides = {
+        _order(raw): name
+        for names in (before, after)
+        for name, raw in names.items()
+        if before.get(name) != after.get(name)
+    }
+    differences = []
+    for order, name in sorted(sides.items()):
+        raws = [names.get(name) for names in (before, after)]
+        was, now = (_entry(raw) if raw and _order(raw) == order else None for raw in raws)
+        differences.append((os.fsdecode(name), was, now))
+    return differences
+
+
 def _parsed(data: bytes, *, hash_bytes: int) -> Names:
     names: dict[bytes, bytes] = {}
     start = 0
@@ -224,10 +251,14 @@ def _with(
 
 def _root(clone: Clone, commit: str) -> str:
     """Hash of a commit's tree."""
-    (info,) = clone.objects.info([f"{commit}^{{tree}}"])
-    if info is None or info.kind != "tree":
+    (info,) = clone.objects.info([commit])
+    line = b""
+    if info is not None and info.kind == "commit":
+        line = clone.objects.contents([commit])[commit].partition(b"\n")[0]
+    tree = line.removeprefix(b"tree ").decode("ascii", "replace")
+    if not is_oid(tree):
         raise GitFailed("cat-file", 0, f"bad object {commit}")
-    return info.oid
+    return tree
 
 
 def _entry(raw: bytes) -> Entry:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import takewhile
 
 from dispatcher.errors import Conflict, Unavailable
+from dispatcher.model.merges import named_request
 from dispatcher.model.names import is_id
 from dispatcher.model.paths import (
     ACTION_ENDING,
@@ -35,8 +35,6 @@ _FORMAT = "%x00".join(
 _FIELDS = 10
 LONGEST = 4_096
 """Maximum bytes of a path that is looked up. The longest path of an action has about 130."""
-
-_REQUEST = re.compile(rb"\(#([0-9]{1,9})\)")
 
 _SMALL_TREE = 256 * 1024
 """Bytes of a tree that is searched here: some 5,000 names. git is faster with a larger one."""
@@ -166,6 +164,8 @@ def is_ancestor(clone: Clone, ancestor: str, commit: str) -> bool:
         return False
     if ancestor in _near(clone, commit):  # mostly: no process is needed to know it
         return True
+    if infos[0].kind == "commit" and commit in _parents(clone, ancestor):
+        return False
     done = clone.git.run(clone.path, "merge-base", "--is-ancestor", ancestor, commit, ok=(0, 1))
     return done.code == 0
 
@@ -292,9 +292,8 @@ def _arrivals_since(
 
 def names_request(clone: Clone, commit: str) -> int:
     """See ``RepoReader.names_request``; at no cost of a process."""
-    subject = clone.objects.contents([commit])[commit].partition(b"\n\n")[2].partition(b"\n")[0]
-    numbers = _REQUEST.findall(subject[:LONGEST])
-    return int(numbers[-1]) if numbers else 0
+    message = clone.objects.contents([commit])[commit].partition(b"\n\n")[2]
+    return named_request(message.partition(b"\n")[0].decode("utf-8", "replace"))
 
 
 def _committed_at(clone: Clone, commit: str) -> float:

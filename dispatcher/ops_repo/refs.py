@@ -131,9 +131,9 @@ class Refs:
             file = self._path / SEEN
             if file.is_dir():
                 shutil.rmtree(file)
-            elif file.exists() and _loose(file) is None:
-                file.unlink()  # git does not overwrite a ref that it cannot read
-            self.set(SEEN, commit)
+            if not self._objects.has_commit(commit):
+                raise GitFailed("update-ref", 0, f"bad object {commit}")
+            ref_files.put(self._path, SEEN, commit, sync=True)
             (self._path / SEEN_LOST).unlink(missing_ok=True)
 
     def _commit_or_empty(self, oid: str | None) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from dispatcher.ops_repo import by_trees
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.records import Entry
 
@@ -14,6 +15,9 @@ _EMPTY_TREE = {
     64: "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
 }
 """Hash of the tree without entries, by the number of its digits; git has it in every repository."""
+
+READ_BYTES = 64 * 1024
+"""Bytes of a tree that is compared here; larger ones are by git."""
 
 Pair = tuple[str, str]
 """Hashes of an older and a newer tree."""
@@ -50,9 +54,18 @@ def trees_at(clone: Clone, commits: Iterable[str], directory: str) -> list[str]:
 
 def compared(clone: Clone, pairs: Iterable[Pair]) -> dict[Pair, list[Difference]]:
     """The differences of each pair; equal trees are left out."""
-    differ = list(dict.fromkeys(pair for pair in pairs if pair[0] != pair[1]))
-    if not differ:
-        return {}
+    found: dict[Pair, list[Difference]] = {}
+    large = []
+    for old, new in dict.fromkeys(pair for pair in pairs if pair[0] != pair[1]):
+        try:
+            names = by_trees.differing(clone, old, new, limit=READ_BYTES)
+            found[old, new] = [Difference(*each) for each in names]
+        except by_trees.TooManyNames:
+            large.append((old, new))
+    return found | (_by_git(clone, large) if large else {})
+
+
+def _by_git(clone: Clone, differ: Sequence[Pair]) -> dict[Pair, list[Difference]]:
     stdin = "".join(f"{old} {new}\n" for old, new in differ).encode()
     done = clone.git.run(
         clone.path, "diff-tree", "--stdin", "-z", "--raw", "--no-renames", stdin=stdin
