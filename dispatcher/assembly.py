@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from dispatcher.forge import ForgeApi
     from dispatcher.forge.exchange import Exchange
     from dispatcher.gate import TieredGate
+    from dispatcher.gate.approvers import Approvers
+    from dispatcher.gate.asked_ahead import AskedAhead
     from dispatcher.gate.base import Gate
     from dispatcher.gate.issue_report import IssueReporter
     from dispatcher.gate.sourced import Written
@@ -333,26 +335,26 @@ def open_gate(
     repo: OpsRepo,
     forge: ForgeApi | None,
     trusted: Callable[[], Signers] | None = None,
+    ahead: AskedAhead | None = None,
 ) -> TieredGate:
     """The gate for all tiers.
 
     Args:
         trusted: the trusted signers, called at each check; by default the files of the settings.
+        ahead: what is asked about requests whose merge a webhook reports.
     """
     from dispatcher.gate import NoGate, TieredGate
 
     match settings.policy.gate:
         case GateKind.FORGEJO if forge is not None:
-            from dispatcher.gate.approvers import Approvers
             from dispatcher.gate.forgejo import ForgejoGate
 
             configured: Gate = ForgejoGate(
                 forge=forge,
                 history=repo,
                 branch=settings.ops_repo.branch,
-                approvers=Approvers(
-                    logins=settings.forge.approvers, team=settings.forge.approver_team
-                ),
+                approvers=_approvers(settings),
+                ahead=ahead,
             )
         case GateKind.SIGNED:
             from dispatcher.gate.signed import SignedGate
@@ -370,6 +372,16 @@ def open_gate(
         case _:
             configured = NoGate()
     return TieredGate(configured, history=repo)
+
+
+def _ask_nothing(_number: int, _commit: str) -> None:
+    """What is asked ahead without a forge."""
+
+
+def _approvers(settings: Settings) -> Approvers:
+    from dispatcher.gate.approvers import Approvers
+
+    return Approvers(logins=settings.forge.approvers, team=settings.forge.approver_team)
 
 
 def open_inventory(settings: Settings, repo: OpsRepo, verifier: Verifier) -> InventoryReader:
@@ -492,12 +504,18 @@ def build_components(
     vault = open_vault(settings, environ)
     repo = repo or open_repo(settings, environ, vault)
     wake = WakeUp()
-    forge, reporter = None, None
+    forge, reporter, ahead = None, None, None
     if settings.policy.gate is GateKind.FORGEJO:
+        from dispatcher.gate.asked_ahead import AskedAhead
         from dispatcher.gate.landing import Landings
         from dispatcher.gate.report import ForgeReporter
 
         forge = open_forge(settings, environ, vault)
+        ahead = AskedAhead(
+            forge,
+            branch=settings.ops_repo.branch,
+            permissions=_approvers(settings).by_permission,
+        )
         reporter = ForgeReporter(
             forge,
             branch=settings.ops_repo.branch,
@@ -537,7 +555,7 @@ def build_components(
         repo=repo,
         formula_store=FormulaStore(folder=settings.formulas.path, repo=repo),
         gate=SourcedGate(
-            open_gate(settings, repo, forge, lambda: rules.signers),
+            open_gate(settings, repo, forge, lambda: rules.signers, ahead),
             files=repo,
             written=written,
             entries=InventoryFiles(repo, inventory, ledger),
@@ -559,6 +577,7 @@ def build_components(
         reporter=reporter,
         issue_reporter=issue_reporter,
         forge_calls=(lambda: forge.calls) if forge is not None else None,
+        ask_ahead=ahead.ask if ahead is not None else _ask_nothing,
         warnings=lambda: (*leadership.warnings(), *rules.warnings(), *warnings()),
         obstacle=registry.get(settings.scheduler).obstacle(settings, environ),
         outputs=outputs,

@@ -228,6 +228,7 @@ def listener(
         metrics=metrics,
         wake=service.look_now,
         moved=service.branch_moved,
+        merged=service.request_merged,
         hook=hook,
         issues=sidecars.watcher.hurry if sidecars else lambda _repository: None,
         ended=components.scheduler.told,

@@ -11,13 +11,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from dispatcher.forge import TooLarge
 from dispatcher.forge.records import Permission, Request, User
 from dispatcher.gate.approval import ReviewCandidate, Submission, weigh
 from dispatcher.gate.approvers import Approvers, Forge, administers
+from dispatcher.gate.asked_ahead import Ahead, AskedAhead
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.gate.history import Broken, History, origin, short
 from dispatcher.gate.landing import find_settled, merged_request
@@ -86,6 +88,7 @@ class ForgejoGate:
         history: the ops repo's history.
         branch: the branch whose files are actions.
         approvers: who may approve.
+        ahead: what is asked about a request when a webhook reports its merge; None if nothing is.
         clock: monotonic seconds.
         wall: seconds since the epoch.
         pause_s: first pause before a fresh merge is looked up again.
@@ -98,6 +101,7 @@ class ForgejoGate:
         history: History,
         branch: str,
         approvers: Approvers,
+        ahead: AskedAhead | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         pause_s: float = 0.1,
@@ -106,6 +110,7 @@ class ForgejoGate:
         self._history = history
         self._branch = branch
         self._approvers = approvers
+        self._ahead = ahead
         self._clock = clock
         self._wall = wall
         self._pause_s = pause_s
@@ -125,6 +130,8 @@ class ForgejoGate:
 
     def invalidate(self, *, keep_approvals: bool = False) -> None:
         """Drop cached answers about requests. The mapping of commits to requests stays cached."""
+        if self._ahead is not None and not keep_approvals:
+            self._ahead.drop()  # before the round is counted: ``_asked_ahead`` reads them the other way round
         with self._lock:
             whole, part = self._round
             self._round = (whole, part + 1) if keep_approvals else (whole + 1, part)
@@ -146,7 +153,21 @@ class ForgejoGate:
                 f"{path}, which dropped a later change of the file; {_bring(path)}",
                 commit=lineage.mainline.sha,
             )
-        request, head, records = self._request(lineage, question)
+        ahead = self._asked_ahead(lineage)
+        if ahead is not None:
+            # These answers are older than the question: they only approve.
+            with suppress(_No, TooLarge):
+                return self._decided(question, lineage, ahead)
+        return self._decided(question, lineage, None)
+
+    def _decided(self, question: Question, lineage: Lineage, ahead: Ahead | None) -> Decision:
+        """The approval.
+
+        Args:
+            ahead: the answers to use, if they were asked for before the question.
+        """
+        path = question.path
+        request, head, records = self._request(lineage, question, ahead)
         merged_at = request.merged_at.timestamp() if request.merged_at else 0.0
         if lost := self._history.forgotten(lineage.mainline.sha, at=merged_at):
             raise _No(
@@ -180,6 +201,18 @@ class ForgejoGate:
             landed_at=self._history.arrived_at(lineage.mainline),
         )
 
+    def _asked_ahead(self, lineage: Lineage) -> Ahead | None:
+        """What was asked about the request that the commit names, when its merge was reported."""
+        if self._ahead is None:
+            return None
+        change = lineage.mainline.sha
+        with self._lock:
+            asked_in = self._round
+        ahead = self._ahead.of(self._history.names_request(change), change)
+        if ahead is None:
+            return None
+        return replace(ahead, records=replace(ahead.records, asked_in=asked_in))
+
     def _both(self, one: Callable[[], _A], other: Callable[[], _B]) -> tuple[_A, _B]:
         """Run two calls concurrently: a decision takes a dozen, and each may cross an ocean.
 
@@ -192,7 +225,7 @@ class ForgejoGate:
     # --- which request --------------------------------------------------------------------------
 
     def _request(
-        self, lineage: Lineage, question: Question
+        self, lineage: Lineage, question: Question, ahead: Ahead | None
     ) -> tuple[Request, str, RequestRecords | None]:
         """The merged request that brought the change, and its merged head. When the request is new, its
         records are asked for at the same time.
@@ -205,6 +238,8 @@ class ForgejoGate:
                 f"the merge {short(change)}; {_bring(question.path)}",
                 commit=lineage.last.sha,
             )
+        if ahead is not None:
+            return self._known(change, ahead.request, ahead.records)
         cached = self._requests.get(change)
         if cached is not None:
             return *cached, None
@@ -221,6 +256,12 @@ class ForgejoGate:
             )
         if records is None or records.number != request.number or looks > 1:
             records = self._ask(request.number, question.need)
+        return self._known(change, request, records)
+
+    def _known(
+        self, change: str, request: Request, records: RequestRecords
+    ) -> tuple[Request, str, RequestRecords]:
+        """A merged request, and its merged head: both stay as they are."""
         head = self._merged_head(request, records)
         with self._lock:
             if len(self._requests) >= 10_000:
@@ -332,13 +373,17 @@ class ForgejoGate:
                 return cached
             asked_in = records.asked_in if records else self._round
         approved_by, reason = self._approval(request, head, need, records)
-        judged = _Judged(approved_by=approved_by, reason=reason, at=self._clock())
+        now = self._clock()
+        ahead = records.asked_at if records else None
+        at = now if ahead is None else ahead
+        judged = _Judged(approved_by=approved_by, reason=reason, at=at)
         with self._lock:
-            stale = [k for k, v in self._judged.items() if judged.at - v.at >= FRESH_S]
+            stale = [k for k, v in self._judged.items() if now - v.at >= FRESH_S]
             for old in stale:
                 del self._judged[old]
-            # Answers requested before an invalidation are not cached.
-            if asked_in == self._round or (approved_by and asked_in[0] == self._round[0]):
+            # Answers requested before an invalidation are not cached, nor what asking ahead does not approve.
+            current = asked_in == self._round and ahead is None
+            if current or (approved_by and asked_in[0] == self._round[0]):
                 self._judged[key] = judged
         return judged
 

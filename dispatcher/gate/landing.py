@@ -67,12 +67,12 @@ def merged_request(
     """
     named = history.names_request(change)  # may be a lie; the forge's own record decides
     request = forge.request(named) if named else None
-    if request is not None and _merged_here(request, change, branch):
+    if request is not None and merged_here(request, change, branch):
         return request
     if settling and request is not None and request.state == "open":
         return None
     direct = forge.request_of(change)
-    if direct is not None and _merged_here(direct, change, branch):
+    if direct is not None and merged_here(direct, change, branch):
         return direct
     chain = history.mainline(head, since=change, limit=CHAIN)
     position = {sha: index for index, sha in enumerate(chain)}
@@ -81,7 +81,7 @@ def merged_request(
         requests = forge.closed_requests(page)
         for request in requests:
             merged = request.merge_commit_sha or ""
-            if merged not in position or not _merged_here(request, merged, branch):
+            if merged not in position or not merged_here(request, merged, branch):
                 continue
             if best is None or position[merged] < position[best.merge_commit_sha or ""]:
                 best = request
@@ -118,7 +118,8 @@ def find_settled(
     return settled
 
 
-def _merged_here(request: Request, commit: str, branch: str) -> bool:
+def merged_here(request: Request, commit: str, branch: str) -> bool:
+    """Whether the forge says that a request was merged into a branch by this commit (hex)."""
     return request.merged and request.merge_commit_sha == commit and request.base.ref == branch
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 from dispatcher.forge.records import Permission, Push, RequestCommit, Review
@@ -18,12 +18,14 @@ class RequestRecords:
     Attributes:
         number: of the request.
         asked_in: how often answers had been invalidated when they were asked for.
+        asked_at: when (monotonic seconds), if that was before the question; None otherwise.
         reviews, pushes, commits: all of them.
         permissions: of those who approved, by login; complete once ``reviews`` is.
     """
 
     number: int
     asked_in: tuple[int, int]
+    asked_at: float | None
     reviews: Future[Sequence[Review]]
     pushes: Future[Sequence[Push]]
     commits: Future[Sequence[RequestCommit]]
@@ -38,10 +40,11 @@ class RequestRecords:
 
 def ask(
     forge: Forge,
-    threads: ThreadPoolExecutor,
+    threads: Executor,
     number: int,
     *,
-    asked_in: tuple[int, int],
+    asked_in: tuple[int, int] = (0, 0),
+    asked_at: float | None = None,
     most_permissions: int = 0,
 ) -> RequestRecords:
     """Ask for all of them, without waiting for the answers.
@@ -61,6 +64,7 @@ def ask(
     return RequestRecords(
         number=number,
         asked_in=asked_in,
+        asked_at=asked_at,
         reviews=threads.submit(reviews),
         commits=threads.submit(forge.request_commits, number),
         pushes=threads.submit(forge.pushes, number),

@@ -26,6 +26,8 @@ class App(Pages):
         metrics: what the service counts.
         wake: called to poll the remote now, and to ask everything again; must not block.
         moved: called instead if the branch was pushed to and nothing else; by default ``wake``.
+        merged: called after that if the push seems to be the merge of a pull request that brought actions,
+            with its number and the commit that it made; must not block.
         hook: None if no webhook secret is configured; the endpoint then reports that.
         issues: called to read the issues of a repository now; must not block.
         ended: called with what a runner sends when its formula has ended; must not block. Returns whether
@@ -41,6 +43,7 @@ class App(Pages):
         wake: Callable[[], None],
         hook: PushHook | None,
         moved: Callable[[], None] | None = None,
+        merged: Callable[[int, str], None] = lambda _number, _commit: None,
         issues: Callable[[str], None] = lambda _repository: None,
         ended: Callable[[bytes], bool] = lambda _notice: False,
         clock: Callable[[], float] = time.time,
@@ -48,7 +51,7 @@ class App(Pages):
         self._health = health
         self._metrics = metrics
         metrics.hooks_begin(Outcome)
-        self._wake, self._moved = wake, moved or wake
+        self._wake, self._moved, self._merged = wake, moved or wake, merged
         self._hook = hook
         self._issues, self._run_ended = issues, ended
         self._clock = clock
@@ -75,6 +78,8 @@ class App(Pages):
         self._metrics.hook(judgement.outcome.value)
         if judgement.outcome is Outcome.LOOK:
             (self._moved if judgement.pushed else self._wake)()
+            if judgement.merged is not None:
+                self._merged(*judgement.merged)
         elif judgement.outcome is Outcome.ISSUES:
             self._issues(judgement.repository)
         return exchange.text(exchange.STATUS[judgement.outcome], judgement.reason)

@@ -1,5 +1,5 @@
 """Judges webhook calls: a call triggers a poll, or is ignored. The body is trusted for nothing else: it
-tells what to ask again, and no answer.
+tells what to ask, and no answer.
 
 Pure: bytes and headers in, an outcome out.
 """
@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from dispatcher.errors import Misconfigured
+from dispatcher.model.merges import named_request
+from dispatcher.model.paths import ACTION_ENDING, ACTIONS_PATH
 from dispatcher.settings import SHORTEST_SECRET
 
 SIGNATURES = (
@@ -22,6 +25,8 @@ SIGNATURES = (
     ("X-Hub-Signature-256", "sha256="),
 )
 """Headers that carry the hex HMAC-SHA256 of the raw body, with its prefix."""
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 class Outcome(StrEnum):
@@ -41,12 +46,15 @@ class Judgement:
     Attributes:
         repository: whose issues changed, ``owner/name`` in lower case; "" unless that is the outcome.
         pushed: whether the call reports a push, and nothing about reviews.
+        merged: number of the pull request whose merge brought actions, and the commit (hex) that it made;
+            None unless the call reports that.
     """
 
     outcome: Outcome
     reason: str
     repository: str = ""
     pushed: bool = False
+    merged: tuple[int, str] | None = None
 
 
 class PushHook:
@@ -116,7 +124,12 @@ class PushHook:
         ref = _text(payload, "ref")
         if ref and ref != self._ref:
             return Judgement(outcome=Outcome.IGNORED, reason="another branch")
-        return Judgement(outcome=Outcome.LOOK, reason=self._accepted, pushed=bool(ref))
+        return Judgement(
+            outcome=Outcome.LOOK,
+            reason=self._accepted,
+            pushed=bool(ref),
+            merged=_merged(payload) if ref else None,
+        )
 
     def _genuine(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Every signature that is present must be right, and one must be.
@@ -132,6 +145,23 @@ class PushHook:
             signature = given.strip().removeprefix(prefix).lower().encode("utf-8", "replace")
             checks.append(hmac.compare_digest(signature, wanted))
         return bool(checks) and all(checks)
+
+
+def _merged(payload: object) -> tuple[int, str] | None:
+    """What a push says of a merge: its last commit names a pull request, and brought actions."""
+    head = payload.get("head_commit") if isinstance(payload, dict) else None
+    if not isinstance(head, dict):
+        return None
+    commit, number = _text(payload, "after"), named_request(_text(head, "message"))
+    lists = [names for kind in ("added", "modified") if isinstance(names := head.get(kind), list)]
+    brought = any(_is_action(name) for names in lists for name in names)
+    return (number, commit) if number and brought and _COMMIT.fullmatch(commit) else None
+
+
+def _is_action(path: object) -> bool:
+    """Whether it is the path of an action's file."""
+    folder, _, name = path.rpartition("/") if isinstance(path, str) else ("", "", "")
+    return folder == ACTIONS_PATH and name.endswith(ACTION_ENDING)
 
 
 def _text(value: object, *keys: str) -> str:

@@ -119,6 +119,8 @@ class Components:
         reporter: reports on the ops repo's pull requests; None without a forge.
         issue_reporter: reports on the issues that started sidecars; None without any.
         forge_calls: number of requests sent to the forge; None without a forge.
+        ask_ahead: begins to ask the forge about a pull request, by its number and the commit that merged it,
+            before the gate does; must not block.
         warnings: warnings for people about components that work nevertheless; does no I/O.
         obstacle: asks the engine why no run of this class with these mounts can be submitted now;
             returns "" if one can. Raises ``Unavailable`` or ``Denied`` (scheduler).
@@ -146,6 +148,7 @@ class Components:
     reporter: Reporter | None = None
     issue_reporter: IssueReporter | None = None
     forge_calls: Callable[[], int] | None = None
+    ask_ahead: Callable[[int, str], None] = lambda _number, _commit: None
     warnings: Callable[[], tuple[str, ...]] = tuple
     obstacle: Callable[[JobVariant], str] = lambda _variant: ""
     notices: ResultNotices = field(default_factory=NoNotices)

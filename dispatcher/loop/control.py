@@ -67,6 +67,12 @@ class ControlLoop:
         """
         self._term.executor.post(lambda: self._look_now(keep_approvals=True))
 
+    def request_merged(self, number: int, commit: str) -> None:
+        """Ask the forge about a pull request that a webhook names, before the gate does: it may have been
+        merged by this commit (hex). Nothing is believed of it.
+        """
+        self._term.executor.post(lambda: self._ask_ahead(number, commit))
+
     def reload(self) -> None:
         """Read the rules' files at once, as a person requested."""
         self._term.executor.post(self._term.reloading.ask)
@@ -193,6 +199,10 @@ class ControlLoop:
         self._term.outages.wake(Dependency.LEAD)  # a person may have taken it over for us
         self._term.view.invalidate_answers(keep_approvals=keep_approvals)
         self._term.claims.mark_stale()  # a person may have cancelled what waited
+
+    def _ask_ahead(self, number: int, commit: str) -> None:
+        if Dependency.FORGE not in self._term.outages.resting():
+            self._term.components.ask_ahead(number, commit)
 
     def _stop(self) -> None:
         self._stopping = True

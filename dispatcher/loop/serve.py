@@ -177,6 +177,11 @@ class Service:
         if self._control_loop is not None:
             self._control_loop.branch_moved()
 
+    def request_merged(self, number: int, commit: str) -> None:
+        """Ask about a pull request whose merge a webhook reported, while the branch is fetched."""
+        if self._control_loop is not None:
+            self._control_loop.request_merged(number, commit)
+
     def reload(self) -> None:
         """Read the rules' files at once. Safe in a signal handler. A service that does not lead yet
         reads them when it does.

@@ -134,6 +134,7 @@ def hooked(people: ForgeStage, service: Service) -> Iterator[None]:
         metrics=Metrics(),
         wake=service.look_now,
         moved=service.branch_moved,
+        merged=service.request_merged,
         hook=PushHook(secret=SECRET.encode(), repository=people.repository, branch="main"),
     )
     with Listener(app, listen="127.0.0.1:0") as listener:

@@ -27,6 +27,12 @@ from dispatcher.status.metrics import Metrics
 SECRET = b"a secret of more than sixteen bytes"
 NOW = 1_900_000_000.0
 PUSH = {"ref": "refs/heads/main", "repository": {"full_name": "Ops/Actions"}, "commits": []}
+MERGED = {
+    "message": "Merge pull request 'x (#6)' (#7) from x into main\n\n(#8)",
+    "added": ["vault/actions/x.toml"],
+    "modified": [],
+}
+MERGE_PUSH = {**PUSH, "after": "a" * 40, "head_commit": MERGED}
 
 WELL = Health(
     leader=True,
@@ -50,6 +56,7 @@ class Site:
     metrics: Metrics = field(default_factory=Metrics)
     rung: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     pushed: int = 0
+    merged: list[tuple[int, str]] = field(default_factory=list)
     url: str = ""
 
     def post(self, body: bytes, **headers: str) -> httpx.Response:
@@ -77,6 +84,7 @@ def serve(site: Site, hook: PushHook | None) -> Listener:
         metrics=site.metrics,
         wake=site.rung.release,
         moved=site.ring_for_push,
+        merged=lambda number, commit: site.merged.append((number, commit)),
         hook=hook,
         ended=b"genuine".__eq__,
         clock=lambda: NOW,
@@ -183,6 +191,36 @@ def test_a_signed_body_that_is_no_json_is_a_bad_request(site: Site) -> None:
     assert answer.status_code == 400
     assert "application/json" in answer.text
     assert site.rings() == 0
+
+
+def test_a_merge_that_brought_actions_is_named_after_the_push(site: Site) -> None:
+    body = json.dumps(MERGE_PUSH).encode()
+    assert site.post(body, X_Forgejo_Signature=sign(body)).status_code == 202
+    assert site.merged == [(7, "a" * 40)]
+    assert site.pushed == 1
+    assert site.post(body, X_Forgejo_Signature="0" * 64).status_code == 403
+    assert site.merged == [(7, "a" * 40)]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"ref": "refs/heads/topic"},
+        {"after": "a" * 39},
+        {"after": "A" * 40},
+        {"after": None},
+        {"head_commit": None},
+        {"head_commit": {**MERGED, "message": "no request\n\nof (#7)"}},
+        {"head_commit": {**MERGED, "message": None}},
+        {"head_commit": {**MERGED, "added": ["README", "vault/actions/x.result.json"]}},
+        {"head_commit": {**MERGED, "added": ["vault/actions/done/x.toml", 3]}},
+        {"head_commit": {**MERGED, "added": "vault/actions/x.toml"}},
+    ],
+)
+def test_any_other_push_names_no_request(site: Site, changed: dict[str, object]) -> None:
+    body = json.dumps({**MERGE_PUSH, **changed}).encode()
+    assert site.post(body, X_Forgejo_Signature=sign(body)).status_code == 202
+    assert site.merged == []
 
 
 @pytest.mark.parametrize("chunked", [False, True])
