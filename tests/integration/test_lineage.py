@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.gate.history import Broken, origin
-from dispatcher.ops_repo.lineage import Lineage, lineage
+from dispatcher.ops_repo.lineage import NEWEST, Lineage, lineage
 from tests.support.checkout import Checkout
 
 pytestmark = pytest.mark.needs("git")
@@ -67,6 +67,28 @@ def test_git_runs_twice_for_a_file_that_one_commit_brought(repo: Checkout) -> No
     assert once is not None
     assert twice is not None
     assert once.last != twice.last
+
+
+def test_a_change_beyond_the_newest_commits_is_found(repo: Checkout) -> None:
+    """The newest commits that git considers are merges, and one alone changed the file."""
+    sides = [f"side{number}" for number in range(NEWEST)]
+    for side in sides:
+        repo.branch(side)
+        repo.commit({side: "1\n"})
+        repo.switch("main")
+    repo.branch("topic")
+    repo.at -= 10**8
+    repo.commit({X: "two\n"})
+    repo.at += 10**8
+    repo.switch("main")
+    repo.commit({X: "one\n"})
+    for side in sides:
+        repo.merge(side)
+    repo.commit({X: "two\n"})
+    repo.merge("topic")
+    found = origin_of(repo)
+    assert isinstance(found, Broken)
+    assert "side by side" in found.reason
 
 
 def test_a_merge_that_changes_the_file_itself_is_its_last_change(repo: Checkout) -> None:

@@ -189,5 +189,6 @@ def test_what_is_not_approved_is_reported_at_once_and_instead_of_an_approval() -
     a_round = Round()
     a_round.decide("x", APPROVED, busy=["x"])
     a_round.decide("x", WAITING, busy=["x"])
+    assert a_round.reporter.decided == [("x", Answer.WAITING)]
     a_round.end(busy=[])
     assert a_round.reporter.decided == [("x", Answer.WAITING)]
