@@ -164,7 +164,7 @@ def is_ancestor(clone: Clone, ancestor: str, commit: str) -> bool:
         return False
     if ancestor in _near(clone, commit):  # mostly: no process is needed to know it
         return True
-    if infos[0].kind == "commit" and commit in _parents(clone, ancestor):
+    if infos[0].kind == "commit" and commit in _near(clone, ancestor):
         return False
     done = clone.git.run(clone.path, "merge-base", "--is-ancestor", ancestor, commit, ok=(0, 1))
     return done.code == 0
