@@ -69,7 +69,9 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         _tell(f"disinto: {options.outcome} cannot be written: {error.strerror}")
         return outcome.exit_code or Exit.IOERR
-    sent = written if run.notice_has_outcome else b""
+    is_long = not outcome.short_output and any(size for size, _ in outcome.written.values())
+    # The engine may not have all of a long log yet: reading the outcome gives it time.
+    sent = written if run.notice_has_outcome and not is_long else b""
     send_end_notice(run.listener_url, outcome=sent, key=run.outcome_key)
     if not options.spool and outcome.written:
         run.await_collected(outcome)
