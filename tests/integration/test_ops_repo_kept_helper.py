@@ -103,11 +103,15 @@ def test_the_helper_ends_with_the_clone_and_starts_again(repo: OpsRepo, remote: 
     assert len(helpers()) == 1
 
 
-def test_a_helper_that_was_killed_is_replaced(repo: OpsRepo, remote: GitRemote) -> None:
+def test_a_helper_that_was_killed_is_replaced(
+    repo: OpsRepo, remote: GitRemote, commands: list[str]
+) -> None:
     (helper,) = helpers()
     os.killpg(helper, signal.SIGKILL)
+    os.waitid(os.P_PID, helper, os.WEXITED | os.WNOWAIT)
     head = remote.commit({ACTION: b"y"})
     assert repo.fetch().commit == head
+    assert commands == ["index-pack"]
 
 
 def test_a_branch_that_was_rewritten_is_followed(repo: OpsRepo, remote: GitRemote) -> None:

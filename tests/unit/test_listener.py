@@ -215,6 +215,7 @@ def test_a_merge_that_brought_actions_is_named_after_the_push(site: Site) -> Non
         {"head_commit": {**MERGED, "added": ["README", "vault/actions/x.result.json"]}},
         {"head_commit": {**MERGED, "added": ["vault/actions/done/x.toml", 3]}},
         {"head_commit": {**MERGED, "added": "vault/actions/x.toml"}},
+        {"head_commit": {**MERGED, "added": 3}},
     ],
 )
 def test_any_other_push_names_no_request(site: Site, changed: dict[str, object]) -> None:
