@@ -151,7 +151,7 @@ def main() -> None:
     service = build_service(parts, Trackers(pulse, status_file, Counted(metrics), rounds))
     obeying = (service, fake or FakeScheduler(), rounds, repo, calls, telling)
     threading.Thread(target=obey, args=obeying, daemon=True).start()
-    hears_runners = fake is None and settings.section(NomadSettings).listener_url
+    hears_runners = fake is None and settings.section(NomadSettings).told_at(settings.http.listen)
     door = (
         listener(service, parts, pulse=pulse, metrics=metrics) if hears_runners else nullcontext()
     )
