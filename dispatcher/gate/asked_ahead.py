@@ -24,7 +24,7 @@ LASTS_S = 1.0
 
 MOST = 4
 """Requests that are asked about ahead at a time. Whoever can sign webhooks, or repeats one, causes no more
-calls than for so many in ``LASTS_S``."""
+calls than for so many in ``LASTS_S``, and no further ones while those are unanswered."""
 
 MOST_PERMISSIONS = 2
 """Approvers whose permission is asked for with the rest; the gate asks for more."""
@@ -50,6 +50,17 @@ class _Asked:
     request: Future[Request | None]
     records: RequestRecords
     at: float
+
+    @property
+    def under_way(self) -> bool:
+        """Whether calls are unanswered."""
+        records = self.records
+        known = (self.request, records.reviews, records.pushes, records.commits)
+        # Those about permissions are complete once the reviews are known.
+        return not (
+            all(each.done() for each in known)
+            and all(each.done() for each in records.permissions.values())
+        )
 
 
 class AskedAhead:
@@ -77,6 +88,7 @@ class AskedAhead:
         self._threads = threads or ThreadPoolExecutor(THREADS, thread_name_prefix="ahead")
         self._lock = threading.Lock()
         self._asked: dict[tuple[int, str], _Asked] = {}
+        self._costly: list[_Asked] = []  # a moment old or under way, also if they were dropped
 
     def ask(self, number: int, commit: str) -> None:
         """Begin to ask about a request, unless that was done a moment ago, or too many are asked about.
@@ -88,9 +100,10 @@ class AskedAhead:
         now = self._clock()
         with self._lock:
             self._asked = {k: v for k, v in self._asked.items() if now - v.at < LASTS_S}
-            if (number, commit) in self._asked or len(self._asked) >= MOST:
+            self._costly = [v for v in self._costly if now - v.at < LASTS_S or v.under_way]
+            if (number, commit) in self._asked or len(self._costly) >= MOST:
                 return
-            self._asked[number, commit] = _Asked(
+            asked = _Asked(
                 request=self._threads.submit(self._forge.request, number),
                 records=ask(
                     self._forge,
@@ -101,6 +114,8 @@ class AskedAhead:
                 ),
                 at=now,
             )
+            self._asked[number, commit] = asked
+            self._costly.append(asked)
 
     def of(self, number: int, commit: str) -> Ahead | None:
         """What was asked about a merged request; None if nothing was, or if the forge did not say yet that
@@ -108,11 +123,11 @@ class AskedAhead:
         """
         with self._lock:
             asked = self._asked.get((number, commit))
-        if asked is None or self._clock() - asked.at >= LASTS_S:
+        if asked is None or (lasts_s := LASTS_S - (self._clock() - asked.at)) <= 0:
             return None
         try:
-            request = asked.request.result()
-        except DisintoError:
+            request = asked.request.result(timeout=lasts_s)
+        except (DisintoError, TimeoutError):
             return None  # the gate asks by itself, and reports what is wrong
         if request is None or not merged_here(request, commit, self._branch):
             return None

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from dispatcher.errors import DisintoError
 from dispatcher.forge import TooLarge
 from dispatcher.forge.records import Permission, Request, User
 from dispatcher.gate.approval import ReviewCandidate, Submission, weigh
@@ -156,7 +157,7 @@ class ForgejoGate:
         ahead = self._asked_ahead(lineage)
         if ahead is not None:
             # These answers are older than the question: they only approve.
-            with suppress(_No, TooLarge):
+            with suppress(_No, DisintoError):
                 return self._decided(question, lineage, ahead)
         return self._decided(question, lineage, None)
 
@@ -239,7 +240,7 @@ class ForgejoGate:
                 commit=lineage.last.sha,
             )
         if ahead is not None:
-            return self._known(change, ahead.request, ahead.records)
+            return ahead.request, self._merged_head(ahead.request, ahead.records), ahead.records
         cached = self._requests.get(change)
         if cached is not None:
             return *cached, None
@@ -256,14 +257,8 @@ class ForgejoGate:
             )
         if records is None or records.number != request.number or looks > 1:
             records = self._ask(request.number, question.need)
-        return self._known(change, request, records)
-
-    def _known(
-        self, change: str, request: Request, records: RequestRecords
-    ) -> tuple[Request, str, RequestRecords]:
-        """A merged request, and its merged head: both stay as they are."""
         head = self._merged_head(request, records)
-        with self._lock:
+        with self._lock:  # both stay as they are
             if len(self._requests) >= 10_000:
                 self._requests.clear()
             self._requests[change] = (request, head)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Any, TypeVar
 
 import pytest
@@ -15,7 +16,7 @@ from dispatcher.forge.records import Request, Review
 from dispatcher.gate import Answer
 from dispatcher.gate.asked_ahead import LASTS_S, MOST, AskedAhead
 from dispatcher.gate.forgejo import FRESH_S, ForgejoGate
-from tests.fakes.forge import MERGE, OTHER, FakeForge, FakeHistory, Scene, request, review
+from tests.fakes.forge import MERGE, OTHER, TOPIC, FakeForge, FakeHistory, Scene, request, review
 
 T = TypeVar("T")
 
@@ -178,6 +179,72 @@ def test_repeated_reports_cost_a_bounded_number_of_calls() -> None:
     scene.clock.now += LASTS_S
     scene.reported(5)
     assert scene.counted["request"] == MOST + 1
+
+
+def test_dropped_answers_count_among_those_that_were_asked_for() -> None:
+    scene = Ahead()
+    for _ in range(100):
+        scene.reported()
+        scene.gate.invalidate()
+    assert scene.counted["request"] == MOST
+
+
+class Never(Executor):
+    """Of a forge that does not answer."""
+
+    def __init__(self) -> None:
+        self.handed = 0
+
+    def submit(self, call: Callable[..., T], /, *args: Any, **named: Any) -> Future[T]:
+        self.handed += 1
+        return Future()
+
+
+def test_a_forge_that_does_not_answer_is_not_asked_about_ever_more_requests() -> None:
+    scene, threads = Ahead(), Never()
+    asked = AskedAhead(
+        scene.forge, branch="main", permissions=True, clock=scene.clock, threads=threads
+    )
+    for number in range(100):
+        asked.ask(number, MERGE)
+        asked.drop()
+        scene.clock.now += LASTS_S
+    assert threads.handed == MOST * 4
+
+
+def test_the_gate_waits_for_no_answer_longer_than_it_lasts() -> None:
+    scene = Ahead()
+    asked = AskedAhead(
+        scene.forge, branch="main", permissions=True, clock=scene.clock, threads=Never()
+    )
+    asked.ask(5, MERGE)
+    scene.clock.now += LASTS_S * 0.99
+    found: list[object] = []
+    waiting = Thread(target=lambda: found.append(asked.of(5, MERGE)), daemon=True)
+    waiting.start()
+    waiting.join(20)
+    assert found == [None]
+
+
+def test_of_a_question_that_failed_the_gate_asks_again() -> None:
+    class Failing(FakeForge):
+        def reviews(self, number: int) -> Sequence[Review]:
+            super().reviews(number)
+            if self.calls.count("reviews") == 1:
+                raise Unavailable(Dependency.FORGE, "no answer")
+            return self.said
+
+    scene = Ahead(Failing())
+    scene.reported()
+    assert scene.ask().answer is Answer.APPROVED
+
+
+def test_a_head_that_such_answers_name_and_do_not_approve_is_not_kept() -> None:
+    scene = Ahead()
+    scene.forge.head = "9" * 40
+    scene.reported()
+    scene.forge.head = TOPIC
+    assert scene.ask().answer is Answer.APPROVED
 
 
 def test_a_commit_that_names_no_request_finds_nothing() -> None:
