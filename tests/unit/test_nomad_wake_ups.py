@@ -15,6 +15,7 @@ import pytest
 
 from dispatcher.engines.nomad.api import Allocation, Event, NomadApi
 from dispatcher.engines.nomad.observing import LIST_LASTS_S, Observer
+from dispatcher.engines.nomad.reads import FIRST_PAUSE_S
 from dispatcher.engines.nomad.wake_ups import Coalesced, concerns, ended_allocation
 from dispatcher.model.payload import authenticate, encode_end_notice, encode_outcome
 from dispatcher.model.run import Claim, Outcome, Phase, RunKey, RunState
@@ -210,6 +211,19 @@ def test_an_end_that_nomad_may_correct_waits_for_its_records(
     assert observer.told_by_runner(noticed(ONE, encode_outcome(killed, key="the run's own")))
     assert observer.observe([ONE, TWO])[ONE.key].state is RunState.RUNNING
     assert server.lists[0] == ["one"]
+
+
+def test_the_outcome_in_a_notice_is_of_the_allocation_that_sent_it(
+    observer: Observer, server: Server, clock: Clock
+) -> None:
+    stopped = encode_outcome(Outcome(verdict=Verdict.CANCELLED, exit_code=143), key="the run's own")
+    assert observer.told_by_runner(
+        encode_end_notice(ONE.engine_id, "drained", outcome=stopped, key="the run's own")
+    )
+    assert observer.observe([ONE, TWO])[ONE.key].state is RunState.RUNNING, "in its second one"
+    clock.now += FIRST_PAUSE_S
+    server.over = {"one"}
+    assert observer.observe([ONE, TWO])[ONE.key].outcome == GOOD
 
 
 def test_a_runner_may_be_quicker_than_the_first_list(observer: Observer, server: Server) -> None:

@@ -155,9 +155,9 @@ class EndedRuns:
         """
         ended = self._tracked.enter(child, "ended")
         run = self._tracked.get(child)
-        if run.alloc == alloc_id and run.report is not None:
-            return run.report
-        run.alloc, key = alloc_id, run.outcome_key
+        noticed, run.alloc, key = run.report, alloc_id, run.outcome_key
+        if noticed is not None and noticed[0] == alloc_id:
+            return noticed[1]
         try:
             return outcome_file.read(self._api, alloc_id, key=key)
         except TemporaryError as error:

@@ -146,7 +146,7 @@ class Observer:
         node = run.node if run.alloc == alloc_id else ""
         self._at(child, alloc_id, node)
         report = outcome_file.decoded(outcome, key=run.outcome_key)
-        run.report = report if report.authentic else None
+        run.report = (alloc_id, report) if report.authentic else None
         # Anybody who heard it on the network can send it again, as often as they like.
         if self.told(Allocation(ID=alloc_id, JobID=child, NodeID=node, ClientStatus="complete")):
             self._wake()

@@ -29,7 +29,8 @@ class TrackedRun:
         outcome_key: of its claim; "" for a run of an older release.
         alloc: the ID of its allocation; "" before it has one.
         node: the ID of the node of that allocation; "" if unknown.
-        report: what its runner reported in the notice of its end; None if it did not.
+        report: what a runner reported in the notice of its end, after the ID of its allocation: a run that was
+            replaced has more than one; None if none did.
         stop_reason: why we stopped it; "" if we did not.
         expired: we stopped it because it was not placed in time.
         condition: the last one observed.
@@ -40,7 +41,7 @@ class TrackedRun:
     outcome_key: str = ""
     alloc: str = ""
     node: str = ""
-    report: Report | None = None
+    report: tuple[str, Report] | None = None
     stop_reason: str = ""
     expired: bool = False
     condition: Condition | None = None
