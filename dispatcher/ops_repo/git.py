@@ -70,8 +70,12 @@ class Git:
         config: Mapping[str, str] | None = None,
         variables: Mapping[str, str] | None = None,
         keep_fds: Sequence[int] = (),
+        stoppable: bool = False,
     ) -> Done:
         """Run a local subcommand, with additional configuration keys or environment variables.
+
+        Args:
+            stoppable: whether it ends with the ``conversations``.
 
         Raises:
             GitFailed: any exit code that is not in ``ok``.
@@ -86,6 +90,7 @@ class Git:
             timeout_s=timeout_s,
             stdin=stdin,
             keep_fds=keep_fds,
+            asks=stoppable,
         )
 
     def ask(

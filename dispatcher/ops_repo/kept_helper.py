@@ -34,6 +34,9 @@ ANSWER_S = 5.0
 """Seconds for an answer. A remote that takes longer, or a connection that died unnoticed, is left to
 ``git fetch``."""
 
+STORE_S = 20.0
+"""Seconds to check and write a pack: a small one can unpack to much. Then it is left to ``git fetch``."""
+
 REST_S = 60.0
 """Seconds for which all is left to ``git fetch`` once that was necessary."""
 
@@ -136,7 +139,14 @@ class KeptHelper:
         strict = ",".join(f"{name}=ignore" for name in self._accepted)
         command = ("index-pack", "--stdin", "--fix-thin", f"--strict={strict}")
         try:
-            self._git.run(self._path, *command, stdin=pack, keep_fds=keep_fds)
+            self._git.run(
+                self._path,
+                *command,
+                stdin=pack,
+                timeout_s=STORE_S,
+                keep_fds=keep_fds,
+                stoppable=True,
+            )
         except GitFailed as failed:
             unknown = _UNKNOWN.search(failed.text)
             known = [n for n in self._accepted if unknown and n.lower() != unknown[1].lower()]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -209,6 +211,62 @@ def test_what_is_stopped_is_not_started_again(repo: OpsRepo, remote: GitRemote) 
     with pytest.raises(Unavailable, match="shutting down"):
         repo.fetch()
     assert helpers() == []
+
+
+@pytest.fixture
+def hung(repo: OpsRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """``index-pack`` does not end, as with a small pack that unpacks to much; a file that exists once it runs,
+    and that names its process."""
+    began, program, real = tmp_path / "began", tmp_path / "bin" / "git", shutil.which("git")
+    program.parent.mkdir()
+    program.write_text(
+        f"#!/bin/sh\ncase $2 in index-pack) echo $$ > {began}.new; mv {began}.new {began}\n"
+        f'exec sleep 1000 ;; esac\nexec {real} "$@"\n'
+    )
+    program.chmod(0o755)
+    path = f"{program.parent}:{os.environ['PATH']}"
+    monkeypatch.setitem(repo._clone.fetcher._git._environment, "PATH", path)
+    return began
+
+
+def test_a_pack_that_takes_long_to_check_is_left_to_git_fetch(
+    repo: OpsRepo, remote: GitRemote, hung: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_helper, "STORE_S", 0.5)
+    head = remote.commit({ACTION: b"y"})
+    fetched: list[str] = []
+    fetching = Thread(target=lambda: fetched.append(repo.fetch().commit), daemon=True)
+    fetching.start()
+    fetching.join(60)
+    if fetching.is_alive():
+        os.kill(int(hung.read_text()), signal.SIGKILL)
+    assert fetched == [head]
+    assert hung.exists()
+
+
+def test_a_pack_that_takes_long_to_check_delays_no_end(
+    repo: OpsRepo, remote: GitRemote, hung: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_helper, "STORE_S", 1000.0)
+    remote.commit({ACTION: b"y"})
+    failures: list[str] = []
+
+    def fetch() -> None:
+        try:
+            repo.fetch()
+        except Unavailable as error:
+            failures.append(str(error))
+
+    fetching = Thread(target=fetch, daemon=True)
+    fetching.start()
+    while fetching.is_alive() and not hung.exists():
+        fetching.join(0.05)
+    repo.stop()
+    fetching.join(30)
+    if fetching.is_alive():
+        os.kill(int(hung.read_text()), signal.SIGKILL)
+    assert len(failures) == 1
+    assert "shutting down" in failures[0]
 
 
 def test_our_own_push_is_no_news(repo: OpsRepo, commands: list[str]) -> None:
