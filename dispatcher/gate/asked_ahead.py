@@ -69,7 +69,7 @@ class AskedAhead:
     Args:
         forge: the ops repo's repository on the forge.
         branch: that the requests are merged into.
-        permissions: whether the permission of whoever approved decides.
+        permissions: whether an approver's permission decides.
         clock: monotonic seconds.
         threads: for the calls; replaced in tests.
     """

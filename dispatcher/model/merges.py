@@ -12,7 +12,7 @@ _LONGEST = 4_096
 
 def named_request(message: str) -> int:
     """Number of the pull request that a commit's subject names last; 0 for none. A forge's merges and squashed
-    commits have it, and whoever writes a commit can put any number there.
+    commits have it, and the author of a commit can put any number there.
 
     Args:
         message: of the commit.

@@ -256,7 +256,7 @@ class RunSpec:
         outcome_key: see ``Claim``. The formula never gets it. Kept out of ``repr``.
         listener_url: where the runner says that it has ended; "" for nowhere.
         notice_has_outcome: whether it sends the outcome there, too. Only to an address that is in the settings:
-            at one that was guessed, somebody else may listen while ``serve`` is down.
+            at a guessed one, another program may listen while ``serve`` is down.
     """
 
     key: RunKey

@@ -77,7 +77,7 @@ class Refs:
 
     def set_all(self, refs: Mapping[str, str]) -> None:
         """Set these refs of ``PUSH`` unconditionally, without syncing them to the disk; those with "" are
-        removed. Starts no process, unless somebody packed them meanwhile (``git gc``).
+        removed. Starts no process, unless they were packed meanwhile (``git gc``).
 
         A clone that has a broken ref after a power cut is rebuilt.
         """

@@ -145,7 +145,7 @@ class RepoReader:
 
     def names_request(self, commit: str) -> int:
         """Number of the pull request that a commit's subject names last; 0 for none. A forge's merges and
-        squashed commits have it, and whoever writes a commit can put any number there.
+        squashed commits have it, and the author of a commit can put any number there.
         """
         return self._repairing(lambda: reader.names_request(self._clone, commit))
 
