@@ -13,6 +13,7 @@ request to the container of the service, past the swarm's load balancer, for whi
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import os
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 import tenacity
 import yaml
@@ -156,16 +158,31 @@ def remove_volume(name: str) -> None:
 def environment(app_name: str) -> dict[str, str]:
     """Of the running container of a service, without what its image sets."""
     (container,) = _containers(app_name)
-    inspected = json.loads(_docker("inspect", container))[0]["Config"]["Env"]
+    inspected = _engine(f"/containers/{container}/json")["Config"]["Env"]
     own = {"PATH", "VERSION", "LANG", "GPG_KEY", "PYTHON_VERSION", "PYTHON_SHA256"}
     values = dict(line.split("=", 1) for line in inspected)
     return {name: value for name, value in values.items() if name not in own}
 
 
-def _containers(app_name: str, *filters: str) -> list[str]:
-    label = f"label=com.docker.swarm.service.name={app_name}"
-    words = [word for each in (label, *filters) for word in ("--filter", each)]
-    return _docker("ps", "--quiet", "--no-trunc", *words).split()
+def _containers(app_name: str, *health: str) -> list[str]:
+    filters = {"label": [f"com.docker.swarm.service.name={app_name}"]}
+    if health:
+        filters["health"] = [*health]
+    found = _engine("/containers/json", filters=json.dumps(filters))
+    return [each["Id"] for each in found]
+
+
+def _engine(path: str, **asked: str) -> Any:
+    """What the Docker engine answers; a process of ``docker`` for each look at a page would slow all others."""
+    return _engine_client().get(path, params=asked).raise_for_status().json()
+
+
+@functools.cache
+def _engine_client() -> httpx.Client:
+    socket = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+    return httpx.Client(
+        transport=httpx.HTTPTransport(uds=socket), base_url="http://docker", timeout=60
+    )
 
 
 def remains(name: str) -> set[str]:
@@ -230,9 +247,10 @@ def routed(host: str) -> str:
     """The service behind a host, by the server's own routes; "" for none."""
     for file in Path(os.environ["DOKPLOY_ROUTES"]).glob("*.yml"):
         with suppress(OSError, yaml.YAMLError):
-            http_part = (yaml.safe_load(file.read_text()) or {}).get("http") or {}
+            rule, text = f"Host(`{host}`)", file.read_text()
+            http_part = (yaml.safe_load(text) or {}).get("http") or {} if rule in text else {}
             for router in (http_part.get("routers") or {}).values():
-                if f"Host(`{host}`)" in router["rule"]:
+                if rule in router["rule"]:
                     balancer = http_part["services"][router["service"]]["loadBalancer"]
                     return str(balancer["servers"][0]["url"])
     return ""
@@ -243,10 +261,8 @@ def _address(app_name: str) -> str:
 
     As for the swarm, one with a health check counts once it is healthy.
     """
-    attached: dict[str, Any] = json.loads(
-        _docker("network", "inspect", "docker_gwbridge", "--format", "{{json .Containers}}")
-    )
-    able = _containers(app_name, "health=healthy", "health=none")
+    attached = _engine("/networks/docker_gwbridge")["Containers"]
+    able = _containers(app_name, "healthy", "none")
     addresses = [attached[each]["IPv4Address"] for each in able if each in attached]
     return addresses[0].partition("/")[0] if addresses else ""
 
@@ -269,7 +285,7 @@ def pages(certificate: Path | None = None) -> Iterator[int]:
                 answer = connection.getresponse()
                 self.pass_on(answer, answer.read())
                 connection.close()
-            except (AssertionError, OSError):
+            except (AssertionError, OSError, httpx.HTTPError):
                 self.reply(502 if target.hostname else 404, b"")
 
         do_POST = do_GET  # noqa: N815 - the library's name
