@@ -257,20 +257,16 @@ class Convergence:
         return self._deployed(seen, application)
 
     def _deployed(self, seen: Seen, application: Application) -> Seen:
-        platform, key = self._tools.platform, self._wanted.key
-        mine = [d for d in platform.deployments(application.id) if d.description == key]
-        if self._doubled and mine:
-            self._spoilt, self._doubled = mine[0].id, False
-        if mine and mine[0].id == self._spoilt and mine[0].status is DeploymentStatus.ERROR:
-            mine = []
-        deployment = mine[0] if mine else None
         queued = False
         at_work: tuple[str, ...] = ()
         log: tuple[str, ...] = ()
-        if deployment is None or deployment.status is DeploymentStatus.CANCELLED:
+        deployment = self._deployment(application)
+        if _is_none(deployment):
             queued, at_work = self._queued(application)
-        elif deployment.status is DeploymentStatus.ERROR:
-            log = platform.log_tail(deployment.id)
+            if not queued:  # it may have left the queue between these looks
+                deployment = self._deployment(application)
+        if deployment is not None and deployment.status is DeploymentStatus.ERROR:
+            log = self._tools.platform.log_tail(deployment.id)
         if deployment is None or deployment.status is not DeploymentStatus.DONE:
             return Seen(
                 projects=seen.projects,
@@ -282,6 +278,18 @@ class Convergence:
                 log=log,
             )
         return self._probed(seen, application, deployment)
+
+    def _deployment(self, application: Application) -> Deployment | None:
+        """The last one with the key, unless it proves nothing."""
+        key = self._wanted.key
+        listed = self._tools.platform.deployments(application.id)
+        last = next((each for each in listed if each.description == key), None)
+        if last is None:
+            return None
+        if self._doubled:
+            self._spoilt, self._doubled = last.id, False
+        failed = last.status is DeploymentStatus.ERROR
+        return None if failed and last.id == self._spoilt else last
 
     def _queued(self, application: Application) -> tuple[bool, tuple[str, ...]]:
         """Whether to wait for the queue, and at which jobs it is. Most keys can see it; else time decides."""
@@ -349,3 +357,8 @@ class Convergence:
         stage = self.record.stage
         if stage is not Stage.FAILED:
             self._tools.reporter.progress(stage, self._wanted.host)
+
+
+def _is_none(deployment: Deployment | None) -> bool:
+    """Whether there is none, or none that still counts."""
+    return deployment is None or deployment.status is DeploymentStatus.CANCELLED

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
+from dispatcher.provision.http import Raw
 from dispatcher.provision.waiting import Cancelled
 from dispatcher.stack.deploy import NoStack
 from dispatcher.stack.environment import RUN
@@ -36,6 +38,22 @@ def one_of_each(server: FakeDokploy) -> None:
     assert application["_project"] == project["projectId"]
     assert [len(application[key]) for key in ("mounts", "domains")] == [1, 1]
     assert list(server.services) == [application["appName"]]
+
+
+def test_a_deployment_that_begins_and_ends_between_two_looks_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stacks = Stacks()
+    server, answer = stacks.server, stacks.server.answer
+
+    def slowly(procedure: str, *rest: Any) -> Raw:
+        if procedure == "deployment.queueList" and "application.deploy" in server.requests:
+            stacks.clock.sleep(60)
+        return answer(procedure, *rest)
+
+    monkeypatch.setattr(server, "answer", slowly)
+    stacks.create("alice")
+    assert server.requests.count("application.deploy") == 1
 
 
 def test_a_stack_is_made_and_removed() -> None:
