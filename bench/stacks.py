@@ -1,8 +1,9 @@
 """50 stacks deployed at once, beside the bare API: calls and time.
 
 The server is the fake on the loopback, which deploys one application at a time, as Dokploy does;
-``stacks_on_dokploy`` has the same for a real one. Runs, grants, engine and probes are real. The bare loop makes the
-requests of one deployment with nothing around them, in as many threads as there are stacks: it looks for no name,
+``stacks_on_dokploy`` has the same for a real one. Runs, grants, engine and probes are real. As many runs are in flight
+as a dispatcher has by default, because ten at a moment can stop a real server. The bare loop makes the
+requests of one deployment with nothing around them, in as many threads: it looks for no name,
 and asks for nothing but the state of its deployment.
 """
 
@@ -24,6 +25,7 @@ from bench.commanded import commanded, settle
 from bench.figures import Figure
 from bench.stage import QUIET_POLL_S, ROOT, Stage, push
 from dispatcher.devservers.scene import Scene
+from dispatcher.settings.models import STACKS_AT_ONCE
 from dispatcher.stack.converge import POLL_S
 from dispatcher.stack.lifecycle import TOTAL_S
 from dispatcher.stack.params import SETTINGS_FILE
@@ -100,8 +102,8 @@ def compared(
     changes = _changes(calls)
     return Figure(
         name=name,
-        what=f"{stacks} stacks deployed in one push to {what}, beside a bare loop that makes the same changes in "
-        "as many threads",
+        what=f"{stacks} stacks deployed in one push to {what}, {STACKS_AT_ONCE} at a time, beside a bare loop that makes "
+        "the same changes in as many threads",
         goal="each made, and once; no more changes than the bare loop",
         measured=f"{made} of {stacks} made in {took_s:.0f} s, {took_s / bare_s:.2f} times as long; "
         f"{total / stacks:.0f} calls each beside {bare_total / stacks:.0f}, of which "
@@ -186,7 +188,7 @@ def _deployed(here: Ground, stacks: int) -> tuple[float, int]:
 def _bare(server: Server, stacks: int) -> float:
     """Seconds until the last of them answers."""
     begun = time.monotonic()
-    with ThreadPoolExecutor(stacks) as pool:
+    with ThreadPoolExecutor(STACKS_AT_ONCE) as pool:
         list(pool.map(lambda number: _one(server, f"stack-{number:03}"), range(stacks)))
     return time.monotonic() - begun
 

@@ -212,7 +212,9 @@ def _limits(settings: Settings) -> Iterator[Contradiction]:
     for name, most in settings.limits.formulas.items():
         if most < 1:
             what = f"limits.formulas.{name} must be at least 1"
-            yield wrong(what, "limits", "formulas", name, remedy="Leave it out for no limit")
+            yield wrong(
+                what, "limits", "formulas", name, remedy="Leave it out, or set a larger number"
+            )
 
 
 def _http(settings: Settings) -> Iterator[Contradiction]:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dispatcher.settings.derived import derived_request
 from dispatcher.settings.dynamic import DynamicSettings
@@ -21,6 +21,10 @@ EngineSectionT = TypeVar("EngineSectionT", bound=EngineSection)
 
 SHORTEST_SECRET = 16
 """Bytes of a webhook's secret, of those received and of those sent; a shorter one can be guessed."""
+
+STACKS, STACKS_AT_ONCE = "stack", 8
+"""A formula, and how many runs of it are in flight at most by default. Dokploy 0.30.2 answers no request any
+more, until it is restarted, once it makes ten domains at a moment (docs/stacks.md)."""
 
 
 class Role(StrEnum):
@@ -286,7 +290,10 @@ class LimitSettings(Section):
         description="Maximum runs in flight; 0 starts nothing new and finishes the rest.",
     )
     formulas: dict[str, int] = Field(
-        default_factory=dict, description="Maximum runs in flight per formula, by its name."
+        default_factory=dict,
+        validate_default=True,
+        description=f"Maximum runs in flight per formula, by its name. A formula `stack` that is not "
+        f"named has {STACKS_AT_ONCE}: ten at once can block a Dokploy server for good (docs/stacks.md).",
     )
     max_run_s: PositiveSeconds = Field(
         default=604_800.0,
@@ -299,6 +306,11 @@ class LimitSettings(Section):
         description="Maximum size of an action file, bytes.",
     )
     workers: int = Field(default=8, gt=0, description="Threads for network calls.")
+
+    @field_validator("formulas")
+    @classmethod
+    def _stacks_too(cls, formulas: dict[str, int]) -> dict[str, int]:
+        return {STACKS: STACKS_AT_ONCE, **formulas}
 
 
 class OutputSettings(Section):

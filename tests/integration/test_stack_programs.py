@@ -9,14 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from dispatcher.errors import Exit
 from dispatcher.model.times import rfc3339
+from dispatcher.settings.models import STACKS_AT_ONCE
 from dispatcher.stack.environment import RUN
 from dispatcher.stack.params import SETTINGS_FILE
 from tests.servers.dokploy import KEY, FakeDokploy
@@ -155,3 +159,22 @@ def test_what_cannot_work_makes_nothing(server: Server) -> None:
     assert code == Exit.FAILED
     assert "rejected the API key (401)" in err
     assert (server.fake.projects, server.outputs) == ({}, None)
+
+
+def test_ten_domains_at_a_moment_stop_the_fake_as_they_do_the_original() -> None:
+    server = FakeDokploy(now=time.time)
+
+    def domains(url: str, count: int) -> list[int | None]:
+        def one(_: int) -> int | None:
+            with suppress(httpx.HTTPError):
+                return httpx.post(f"{url}/api/domain.create", json={}, timeout=2).status_code
+            return None
+
+        with ThreadPoolExecutor(count) as pool:
+            return list(pool.map(one, range(count)))
+
+    with serving(server) as (url, _):
+        assert domains(url, STACKS_AT_ONCE) == [HTTPStatus.UNAUTHORIZED] * STACKS_AT_ONCE
+        assert None in domains(url, 50)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.get(f"{url}/api/project.all", timeout=0.5)

@@ -6,7 +6,7 @@ stripped; an image that crashes ends as ``done``, and at an update the swarm sta
 as a new task; a project is removed without its services, which then belong to nobody, and so does the service
 of a deployment that was under way when its application was deleted; mounts are checked by nothing; errors of
 four procedures are 400 whatever they are; a restart empties the queue and cancels what runs; a queue may be
-stuck. ``tests/contract/dokploy.py`` has what it and the original have to have in common. Faults can be queued: before or after a request was carried out.
+stuck; ten domains at a moment stop it (served by ``dokploy_http``). ``tests/contract/dokploy.py`` has what it and the original have to have in common. Faults can be queued: before or after a request was carried out.
 
 Left out: login and rights (every key may do everything), other servers, builds, registries with login,
 composes and databases, monitoring, audit; Traefik beside its routes; several replicas; volumes' contents;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,6 +34,44 @@ class Silent(BaseHTTPRequestHandler):
         """Silent."""
 
 
+CONNECTIONS, DOMAIN_S = 10, 0.05
+"""Of the original to its database, and how long the creation of a domain holds one of them."""
+
+
+class _Database:
+    """``domain.create`` holds a connection while it waits for a second one: once all are held like this, the
+    original answers no request that needs any, until it is restarted.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held = 0
+        self._closed = threading.Event()
+
+    @contextmanager
+    def used(self, procedure: str) -> Iterator[bool]:
+        """While a request is answered; yields whether it is."""
+        holds = procedure == "domain.create"
+        self._count(holds)
+        if holds:
+            time.sleep(DOMAIN_S)
+        if self._held >= CONNECTIONS:
+            self._closed.wait()
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._count(-holds)
+
+    def _count(self, more: int) -> None:
+        with self._lock:
+            self._held += more
+
+    def close(self) -> None:
+        self._closed.set()
+
+
 class _Server(ThreadingHTTPServer):
     request_queue_size = 128  # many clients may come at once
 
@@ -45,6 +84,7 @@ def serving(server: FakeDokploy, *, certificate: Path | None = None) -> Iterator
         certificate: of the pages, with its key; None for HTTP.
     """
     lock = threading.Lock()
+    database = _Database()
 
     class Api(Silent):
         def handle_it(self) -> None:
@@ -54,8 +94,12 @@ def serving(server: FakeDokploy, *, certificate: Path | None = None) -> Iterator
             procedure = parts.path.removeprefix("/api/")
             query = dict(parse_qsl(parts.query))
             try:
-                with lock:
-                    raw = server.answer(procedure, query, body, self.headers.get("x-api-key", ""))
+                with database.used(procedure) as answers:
+                    if not answers:
+                        return
+                    with lock:
+                        key = self.headers.get("x-api-key", "")
+                        raw = server.answer(procedure, query, body, key)
             except (PlatformBusy, PlatformUnclear):
                 return
             self.reply(raw.status, raw.text)
@@ -69,7 +113,10 @@ def serving(server: FakeDokploy, *, certificate: Path | None = None) -> Iterator
             self.reply(200 if page else 502, page.encode())
 
     with on_a_port(Api) as api, on_a_port(Pages, certificate=certificate) as pages:
-        yield f"http://127.0.0.1:{api}", pages
+        try:
+            yield f"http://127.0.0.1:{api}", pages
+        finally:
+            database.close()
 
 
 @contextmanager

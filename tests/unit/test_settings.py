@@ -311,6 +311,12 @@ command = "claude -p"
         assert words in problem
         assert problem[0].isdigit()
 
+    def test_stacks_have_a_limit_of_their_own_unless_another_is_set(self, tmp_path: Path) -> None:
+        assert load(tmp_path, "").limits.formulas == {"stack": 8}
+        text = "[limits.formulas]\nhello = 2"
+        assert load(tmp_path, text).limits.formulas == {"stack": 8, "hello": 2}
+        assert load(tmp_path, f"{text}\nstack = 9").limits.formulas == {"stack": 9, "hello": 2}
+
     def test_a_gate_with_all_it_needs_is_fine(self, tmp_path: Path) -> None:
         forge = "[policy]\ngate='forgejo'\n[forge]\nurl='https://f.example'\nrepository='a/b'"
         assert load(tmp_path, forge).policy.gate is GateKind.FORGEJO
