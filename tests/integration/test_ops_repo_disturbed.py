@@ -7,15 +7,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dispatcher.ops_repo import NewFile, OpsRepo, loose_objects, objects
 from dispatcher.ops_repo.clone import Clone
-from dispatcher.settings import OpsRepoSettings
 from tests.servers.git_remote import GitRemote
+from tests.support.clone import at_head as repo
+
+__all__ = ["repo"]
 
 pytestmark = pytest.mark.needs("git")
 
@@ -28,15 +29,6 @@ def remote(tmp_path: Path) -> GitRemote:
     made = GitRemote(tmp_path / "remote.git")
     made.commit({"README.md": b"ops\n", "vault/actions/x.toml": b"x"})
     return made
-
-
-@pytest.fixture
-def repo(tmp_path: Path, remote: GitRemote) -> Iterator[OpsRepo]:
-    settings = OpsRepoSettings(remote=str(remote.path), timeout_s=20)
-    made = OpsRepo(git_dir=tmp_path / "clone.git", settings=settings)
-    made.mark_seen(made.fetch().commit)
-    yield made
-    made.close()
 
 
 def refs_of(clone: Path) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -15,8 +15,10 @@ import pytest
 from dispatcher.ops_repo import NewFile, OpsRepo, objects
 from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.objects import Objects
-from dispatcher.settings import OpsRepoSettings
 from tests.servers.git_remote import GitRemote
+from tests.support.clone import at_head as repo
+
+__all__ = ["repo"]
 
 pytestmark = pytest.mark.needs("git")
 
@@ -30,15 +32,6 @@ def remote(tmp_path: Path) -> GitRemote:
     made = GitRemote(tmp_path / "remote.git")
     made.commit({"large": LARGE, "empty": b"", ACTION: b"x\n"})
     return made
-
-
-@pytest.fixture
-def repo(tmp_path: Path, remote: GitRemote) -> Iterator[OpsRepo]:
-    settings = OpsRepoSettings(remote=str(remote.path), timeout_s=20)
-    made = OpsRepo(git_dir=tmp_path / "clone.git", settings=settings)
-    made.mark_seen(made.fetch().commit)
-    yield made
-    made.close()
 
 
 @pytest.fixture

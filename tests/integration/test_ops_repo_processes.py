@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import random
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from dispatcher.ops_repo.committing import Committer
 from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.fast_import import added, removed
 from dispatcher.ops_repo.git import Done, Git
-from dispatcher.settings import OpsRepoSettings
 from tests.servers.git_remote import GitRemote
+from tests.support.clone import at_head as repo
+
+__all__ = ["repo"]
 
 pytestmark = pytest.mark.needs("git")
 
@@ -33,15 +35,6 @@ def remote(tmp_path: Path) -> GitRemote:
     made = GitRemote(tmp_path / "remote.git")
     made.commit({"README.md": b"ops\n", ACTION: b"x"})
     return made
-
-
-@pytest.fixture
-def repo(tmp_path: Path, remote: GitRemote) -> Iterator[OpsRepo]:
-    settings = OpsRepoSettings(remote=str(remote.path), timeout_s=20)
-    made = OpsRepo(git_dir=tmp_path / "clone.git", settings=settings)
-    made.mark_seen(made.fetch().commit)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -26,6 +26,16 @@ def repo(tmp_path: Path, remote: GitRemote) -> Iterator[OpsRepo]:
     made.close()
 
 
+@pytest.fixture
+def at_head(tmp_path: Path, remote: GitRemote) -> Iterator[OpsRepo]:
+    """A clone ``clone.git`` in the test's directory, which has seen the remote's head."""
+    settings = OpsRepoSettings(remote=str(remote.path), timeout_s=20)
+    made = OpsRepo(git_dir=tmp_path / "clone.git", settings=settings)
+    made.mark_seen(made.fetch().commit)
+    yield made
+    made.close()
+
+
 def opened(root: Path, remote: GitRemote) -> OpsRepo:
     """The clone in a state directory, as one more process opens it."""
     settings = OpsRepoSettings(remote=str(remote.path))
