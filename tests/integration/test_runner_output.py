@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from dispatcher.model.payload import decode_end_notice
 from dispatcher.model.verdicts import Verdict
+from tests.servers.end_notices import IN_A_JOB, Heard, heard
 from tests.servers.grants import Minter
 from tests.support.runner_process import SECRET, start
 
-__all__ = ["start"]
+__all__ = ["heard", "start"]
 
 pytestmark = pytest.mark.needs("bao")
 
@@ -52,6 +54,18 @@ def test_the_last_characters_are_harmless(minter: Minter, start: Any) -> None:
     outcome = start(minter.payload(minter.spec(formula))).finish()
     assert len(outcome.logs) == 1000
     assert outcome.logs.endswith("0␛[2J\n\ufffd ü\tend\ufffd")
+
+
+@pytest.mark.parametrize(("formula", "has_it"), [("echo short", True), ("seq 100000", False)])
+def test_the_notice_of_a_long_output_has_no_outcome(
+    minter: Minter, start: Any, heard: Heard, formula: str, has_it: bool
+) -> None:
+    """The engine may not have all of the log yet; that ``serve`` reads the outcome gives it time."""
+    given = {"outcome_key": "k", "listener_url": heard.url, "notice_has_outcome": True}
+    run = start(minter.payload(minter.spec(formula, **given)), env=IN_A_JOB)
+    assert run.finish().verdict is Verdict.SUCCEEDED
+    ((_, notice),) = heard.requests
+    assert bool(decode_end_notice(notice)[2]) is has_it
 
 
 def test_an_idle_stream_is_written_at_once(minter: Minter, start: Any) -> None:
