@@ -25,8 +25,9 @@ class App(Pages):
         health: a snapshot; must not block.
         metrics: what the service counts.
         wake: called to poll the remote now, and to ask everything again; must not block.
-        moved: called instead if the branch was pushed to and nothing else; by default ``wake``.
-        merged: called after that if the push seems to be the merge of a pull request that brought actions,
+        moved: called instead if the branch was pushed to and nothing else, with the commit (hex) at which
+            that left it, or "" if the call names none; by default ``wake``.
+        merged: called after that if it seems to be the merge of a pull request that brought actions,
             with its number and the commit that it made; must not block.
         hook: None if no webhook secret is configured; the endpoint then reports that.
         issues: called to read the issues of a repository now; must not block.
@@ -42,7 +43,7 @@ class App(Pages):
         metrics: Metrics,
         wake: Callable[[], None],
         hook: PushHook | None,
-        moved: Callable[[], None] | None = None,
+        moved: Callable[[str], None] | None = None,
         merged: Callable[[int, str], None] = lambda _number, _commit: None,
         issues: Callable[[str], None] = lambda _repository: None,
         ended: Callable[[bytes], bool] = lambda _notice: False,
@@ -51,7 +52,7 @@ class App(Pages):
         self._health = health
         self._metrics = metrics
         metrics.hooks_begin(Outcome)
-        self._wake, self._moved, self._merged = wake, moved or wake, merged
+        self._wake, self._moved, self._merged = wake, moved or (lambda _head: wake()), merged
         self._hook = hook
         self._issues, self._run_ended = issues, ended
         self._clock = clock
@@ -77,7 +78,10 @@ class App(Pages):
             return exchange.too_large()
         self._metrics.hook(judgement.outcome.value)
         if judgement.outcome is Outcome.LOOK:
-            (self._moved if judgement.pushed else self._wake)()
+            if judgement.pushed:
+                self._moved(judgement.head)
+            else:
+                self._wake()
             if judgement.merged is not None:
                 self._merged(*judgement.merged)
         elif judgement.outcome is Outcome.ISSUES:

@@ -28,6 +28,9 @@ SIGNATURES = (
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
+_WITHOUT_PUSH = frozenset({"opened", "edited", "closed", "reopened"})
+"""What happens to a pull request that leaves branch and reviews as they are, unless it was merged."""
+
 
 class Outcome(StrEnum):
     """The outcome of a call; also the label in metrics."""
@@ -45,15 +48,17 @@ class Judgement:
 
     Attributes:
         repository: whose issues changed, ``owner/name`` in lower case; "" unless that is the outcome.
-        pushed: whether the call reports a push, and nothing about reviews.
-        merged: number of the pull request whose merge brought actions, and the commit (hex) that it made;
-            None unless the call reports that.
+        pushed: whether the call reports a push or a merge, and nothing about reviews.
+        head: commit (hex) at which the branch was left by that; "" if the call names none.
+        merged: number of the pull request whose merge brought actions, or may have, and the commit (hex)
+            that it made; None unless the call reports that.
     """
 
     outcome: Outcome
     reason: str
     repository: str = ""
     pushed: bool = False
+    head: str = ""
     merged: tuple[int, str] | None = None
 
 
@@ -124,11 +129,28 @@ class PushHook:
         ref = _text(payload, "ref")
         if ref and ref != self._ref:
             return Judgement(outcome=Outcome.IGNORED, reason="another branch")
+        if not ref and _text(payload, "action") in _WITHOUT_PUSH and "pull_request" in payload:
+            return self._of_request(payload["pull_request"])
         return Judgement(
             outcome=Outcome.LOOK,
             reason=self._accepted,
             pushed=bool(ref),
+            head=_commit(payload, "after") if ref else "",
             merged=_merged(payload) if ref else None,
+        )
+
+    def _of_request(self, request: object) -> Judgement:
+        """A call about a pull request that was merged, or only opened, changed or closed. The forge sends
+        this one at the end of a merge, on a way of its own: it may be here before that of the push.
+        """
+        if not isinstance(request, dict) or request.get("merged") is not True:
+            return Judgement(outcome=Outcome.IGNORED, reason="nothing was merged")
+        if f"refs/heads/{_text(request, 'base', 'ref')}" != self._ref:
+            return Judgement(outcome=Outcome.IGNORED, reason="another branch")
+        commit, number = _commit(request, "merge_commit_sha"), request.get("number")
+        merged = (number, commit) if type(number) is int and number > 0 and commit else None
+        return Judgement(
+            outcome=Outcome.LOOK, reason=self._accepted, pushed=True, head=commit, merged=merged
         )
 
     def _genuine(self, headers: Mapping[str, str], body: bytes) -> bool:
@@ -152,16 +174,22 @@ def _merged(payload: object) -> tuple[int, str] | None:
     head = payload.get("head_commit") if isinstance(payload, dict) else None
     if not isinstance(head, dict):
         return None
-    commit, number = _text(payload, "after"), named_request(_text(head, "message"))
+    commit, number = _commit(payload, "after"), named_request(_text(head, "message"))
     lists = [names for kind in ("added", "modified") if isinstance(names := head.get(kind), list)]
     brought = any(_is_action(name) for names in lists for name in names)
-    return (number, commit) if number and brought and _COMMIT.fullmatch(commit) else None
+    return (number, commit) if number and brought and commit else None
 
 
 def _is_action(path: object) -> bool:
     """Whether it is the path of an action's file."""
     folder, _, name = path.rpartition("/") if isinstance(path, str) else ("", "", "")
     return folder == ACTIONS_PATH and name.endswith(ACTION_ENDING)
+
+
+def _commit(value: object, key: str) -> str:
+    """A commit's hash; "" if there is none."""
+    commit = _text(value, key)
+    return commit if _COMMIT.fullmatch(commit) else ""
 
 
 def _text(value: object, *keys: str) -> str:

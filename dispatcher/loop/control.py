@@ -61,11 +61,14 @@ class ControlLoop:
         """Fetch at once and check gates again, as a webhook or a person requested."""
         self._term.executor.post(self._look_now)
 
-    def branch_moved(self) -> None:
+    def branch_moved(self, head: str = "") -> None:
         """The same after a push. What the gates approved is not asked again: that is done before each
         start, and a push takes no approval back.
+
+        Args:
+            head: commit (hex) at which the branch is said to be; see ``FetchPoll.hurry``.
         """
-        self._term.executor.post(lambda: self._look_now(keep_approvals=True))
+        self._term.executor.post(lambda: self._look_now(head, keep_approvals=True))
 
     def request_merged(self, number: int, commit: str) -> None:
         """Ask the forge about a pull request that a webhook names, before the gate does: it may have been
@@ -194,8 +197,8 @@ class ControlLoop:
 
     # -- events, on the loop's thread ------------------------------------------------------
 
-    def _look_now(self, *, keep_approvals: bool = False) -> None:
-        self._term.fetching.hurry()
+    def _look_now(self, head: str = "", *, keep_approvals: bool = False) -> None:
+        self._term.fetching.hurry(head)
         self._term.outages.wake(Dependency.LEAD)  # a person may have taken it over for us
         self._term.view.invalidate_answers(keep_approvals=keep_approvals)
         self._term.claims.mark_stale()  # a person may have cancelled what waited

@@ -26,7 +26,7 @@ from dispatcher.loop.pollers import Pollers
 from dispatcher.loop.retries import Retries
 from dispatcher.loop.view import View
 from dispatcher.model.run import Claim, Observation, RunKey
-from dispatcher.ops_repo import OpsRepo
+from dispatcher.ops_repo import Head, OpsRepo
 from dispatcher.status.tracker import Tracker
 from dispatcher.vault import Grants
 
@@ -54,21 +54,36 @@ class FetchPoll:
         self._repo, self._pollers = repo, pollers
         self._every_s, self._moved = every_s, moved
         self._due_at = 0.0
+        self._head = self._said = ""
 
-    def hurry(self) -> None:
-        """Have the repo fetched in the next round."""
-        self._due_at = 0.0
+    def hurry(self, commit: str = "") -> None:
+        """Have the repo fetched in the next round.
+
+        Args:
+            commit: at which the branch is said to be (hex); "" for any. If the last fetch found it there,
+                also one that is under way now, another would find nothing: each push is reported by itself.
+        """
+        if commit and self._said in ("", commit):
+            self._said = commit
+        else:
+            self._due_at = 0.0
 
     def work(self, back: Collection[Dependency]) -> None:
         now = time.monotonic()
-        due = now >= self._due_at or Dependency.REMOTE in back
-        if due and self._pollers.free(Dependency.REMOTE):
+        if not self._pollers.free(Dependency.REMOTE):
+            return
+        said, self._said = self._said, ""
+        if said not in ("", self._head) or now >= self._due_at or Dependency.REMOTE in back:
             self._due_at = now + self._every_s
-            self._pollers.run(Dependency.REMOTE, self._repo.fetch, lambda _head: self._moved())
+            self._pollers.run(Dependency.REMOTE, self._repo.fetch, self._fetched)
 
     def next_in(self) -> float | None:
         free = self._pollers.free(Dependency.REMOTE)
         return self._due_at - time.monotonic() if free else None
+
+    def _fetched(self, head: Head) -> None:
+        self._head = head.commit
+        self._moved()
 
 
 class VettingPoll:

@@ -172,10 +172,14 @@ class Service:
         if self._control_loop is not None:
             self._control_loop.look_now()
 
-    def branch_moved(self) -> None:
-        """Poll at once, as a webhook reported a push."""
+    def branch_moved(self, head: str = "") -> None:
+        """Poll at once, as a webhook reported a push.
+
+        Args:
+            head: commit (hex) at which the branch is said to be; see ``FetchPoll.hurry``.
+        """
         if self._control_loop is not None:
-            self._control_loop.branch_moved()
+            self._control_loop.branch_moved(head)
 
     def request_merged(self, number: int, commit: str) -> None:
         """Ask about a pull request whose merge a webhook reported, while the branch is fetched."""

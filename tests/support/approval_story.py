@@ -143,7 +143,7 @@ def hooked(people: ForgeStage, service: Service) -> Iterator[None]:
             "content_type": "json",
             "secret": SECRET,
         }
-        events = ["push", "pull_request_review"]
+        events = ["push", "pull_request", "pull_request_review"]
         wanted = {"type": "forgejo", "active": True, "events": events, "config": config}
         people.repo(people.owner, "POST", "/hooks", wanted)
         yield

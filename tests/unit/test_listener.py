@@ -56,6 +56,7 @@ class Site:
     metrics: Metrics = field(default_factory=Metrics)
     rung: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     pushed: int = 0
+    heads: list[str] = field(default_factory=list)
     merged: list[tuple[int, str]] = field(default_factory=list)
     url: str = ""
 
@@ -66,8 +67,9 @@ class Site:
     def get(self, path: str) -> httpx.Response:
         return httpx.get(f"{self.url}{path}", timeout=10)
 
-    def ring_for_push(self) -> None:
+    def ring_for_push(self, head: str) -> None:
         self.pushed += 1
+        self.heads.append(head)
         self.rung.release()
 
     def rings(self) -> int:
