@@ -113,6 +113,9 @@ class PushHook:
         """
         if not self._genuine(headers, body):
             return Judgement(outcome=Outcome.FORGED, reason="the signature is missing or wrong")
+        return self._judge(body)
+
+    def _judge(self, body: bytes) -> Judgement:
         try:
             payload = json.loads(body)
         except (ValueError, RecursionError):
@@ -126,17 +129,21 @@ class PushHook:
             return Judgement(outcome=Outcome.ISSUES, reason=reason, repository=repository)
         if self._repository and repository != self._repository:
             return Judgement(outcome=Outcome.IGNORED, reason="another repository")
-        ref = _text(payload, "ref")
-        if ref and ref != self._ref:
-            return Judgement(outcome=Outcome.IGNORED, reason="another branch")
-        if not ref and _text(payload, "action") in _WITHOUT_PUSH and "pull_request" in payload:
+        if ref := _text(payload, "ref"):
+            return self._of_push(ref, payload)
+        if _text(payload, "action") in _WITHOUT_PUSH and "pull_request" in payload:
             return self._of_request(payload["pull_request"])
+        return Judgement(outcome=Outcome.LOOK, reason=self._accepted)
+
+    def _of_push(self, ref: str, payload: object) -> Judgement:
+        if ref != self._ref:
+            return Judgement(outcome=Outcome.IGNORED, reason="another branch")
         return Judgement(
             outcome=Outcome.LOOK,
             reason=self._accepted,
-            pushed=bool(ref),
-            head=_commit(payload, "after") if ref else "",
-            merged=_merged(payload) if ref else None,
+            pushed=True,
+            head=_commit(payload, "after"),
+            merged=_merged(payload),
         )
 
     def _of_request(self, request: object) -> Judgement:

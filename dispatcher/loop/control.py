@@ -204,6 +204,8 @@ class ControlLoop:
         self._term.claims.mark_stale()  # a person may have cancelled what waited
 
     def _ask_ahead(self, number: int, commit: str) -> None:
+        if commit == self._term.fetching.head:
+            return  # it is late: the gate has asked, or does so now
         if Dependency.FORGE not in self._term.outages.resting():
             self._term.components.ask_ahead(number, commit)
 

@@ -43,6 +43,9 @@ VET = "vet"
 class FetchPoll:
     """Fetches the ops repo.
 
+    Attributes:
+        head: of the branch (hex), as the last fetch found it; "" before the first.
+
     Args:
         every_s: seconds between two fetches.
         moved: called when the clone may show another head.
@@ -54,7 +57,7 @@ class FetchPoll:
         self._repo, self._pollers = repo, pollers
         self._every_s, self._moved = every_s, moved
         self._due_at = 0.0
-        self._head = self._said = ""
+        self.head = self._said = ""
 
     def hurry(self, commit: str = "") -> None:
         """Have the repo fetched in the next round.
@@ -73,7 +76,7 @@ class FetchPoll:
         if not self._pollers.free(Dependency.REMOTE):
             return
         said, self._said = self._said, ""
-        if said not in ("", self._head) or now >= self._due_at or Dependency.REMOTE in back:
+        if said not in ("", self.head) or now >= self._due_at or Dependency.REMOTE in back:
             self._due_at = now + self._every_s
             self._pollers.run(Dependency.REMOTE, self._repo.fetch, self._fetched)
 
@@ -82,7 +85,7 @@ class FetchPoll:
         return self._due_at - time.monotonic() if free else None
 
     def _fetched(self, head: Head) -> None:
-        self._head = head.commit
+        self.head = head.commit
         self._moved()
 
 

@@ -33,6 +33,13 @@ MERGED = {
     "modified": [],
 }
 MERGE_PUSH = {**PUSH, "after": "a" * 40, "head_commit": MERGED}
+REQUEST = {"number": 7, "merged": True, "merge_commit_sha": "a" * 40, "base": {"ref": "main"}}
+MERGED_REQUEST = {
+    "action": "closed",
+    "number": 7,
+    "pull_request": REQUEST,
+    "repository": PUSH["repository"],
+}
 
 WELL = Health(
     leader=True,
@@ -224,6 +231,66 @@ def test_any_other_push_names_no_request(site: Site, changed: dict[str, object])
     body = json.dumps({**MERGE_PUSH, **changed}).encode()
     assert site.post(body, X_Forgejo_Signature=sign(body)).status_code == 202
     assert site.merged == []
+
+
+def test_a_merged_request_is_named_with_the_head_that_it_made(site: Site) -> None:
+    body = json.dumps(MERGED_REQUEST).encode()
+    assert site.post(body, X_Forgejo_Signature=sign(body)).status_code == 202
+    assert (site.pushed, site.heads, site.merged) == (1, ["a" * 40], [(7, "a" * 40)])
+    assert site.rings() == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"number": 0},
+        {"number": True},
+        {"number": "7"},
+        {"number": None},
+        {"merge_commit_sha": None},
+        {"merge_commit_sha": "a" * 39},
+    ],
+)
+def test_a_merged_request_that_cannot_be_asked_about_only_looks(
+    site: Site, changed: dict[str, object]
+) -> None:
+    body = json.dumps({**MERGED_REQUEST, "pull_request": {**REQUEST, **changed}}).encode()
+    assert site.post(body, X_Forgejo_Signature=sign(body)).status_code == 202
+    assert (site.pushed, site.merged) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {**MERGED_REQUEST, "pull_request": {**REQUEST, "merged": False}},
+        {**MERGED_REQUEST, "pull_request": {**REQUEST, "merged": "yes"}},
+        {**MERGED_REQUEST, "pull_request": {**REQUEST, "base": {"ref": "topic"}}},
+        {**MERGED_REQUEST, "pull_request": {**REQUEST, "base": None}},
+        {**MERGED_REQUEST, "pull_request": 3},
+        {**MERGED_REQUEST, "action": "opened", "pull_request": {**REQUEST, "merged": False}},
+        {**MERGED_REQUEST, "action": "edited", "pull_request": {**REQUEST, "merged": False}},
+        {**MERGED_REQUEST, "repository": {"full_name": "ops/other"}},
+    ],
+)
+def test_a_request_that_was_not_merged_into_the_branch_is_ignored(
+    site: Site, said: dict[str, object]
+) -> None:
+    body = json.dumps(said).encode()
+    assert site.post(body, X_Forgejo_Signature=sign(body)).status_code == 202
+    assert (site.rings(), site.merged) == (0, [])
+
+
+def test_a_review_of_a_merged_request_asks_everything_again(site: Site) -> None:
+    body = json.dumps({**MERGED_REQUEST, "action": "reviewed"}).encode()
+    assert site.post(body, X_Forgejo_Signature=sign(body)).status_code == 202
+    assert (site.rings(), site.pushed, site.merged) == (1, 0, [])
+
+
+@pytest.mark.parametrize(("after", "head"), [("a" * 40, "a" * 40), ("a" * 39, ""), (None, "")])
+def test_a_push_tells_at_which_commit_the_branch_is(site: Site, after: object, head: str) -> None:
+    body = json.dumps({**PUSH, "after": after}).encode()
+    assert site.post(body, X_Forgejo_Signature=sign(body)).status_code == 202
+    assert site.heads == [head]
 
 
 @pytest.mark.parametrize("chunked", [False, True])
