@@ -70,6 +70,9 @@ ISSUE_INDEXER_TYPE = db
 [queue]
 ; The default (level) looks into its queues every 2 s when idle: webhooks come that much later.
 TYPE = channel
+[queue.webhook_sender]
+; By default it waits 100 ms for more to send.
+BATCH_LENGTH = 1
 [actions]
 ENABLED = false
 [cron.update_checker]
