@@ -14,6 +14,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from enum import Enum, auto
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,15 @@ BATCH_LIMIT = 1_000
 BATCH_BYTES = 32 * 1024 * 1024
 """Bytes of output after which no further result is added to a batch."""
 
+EXPECTING_S = 10.0
+"""Seconds after which a result that was announced is not waited for any more."""
+
 Group = tuple[Entry | NewAction, ...]
+
+
+class _Signal(Enum):
+    EXPECT = auto()
+    STOP = auto()
 
 
 class ResultWriter:
@@ -73,11 +82,15 @@ class ResultWriter:
         self._outputs = outputs
         self._check = check
         self._pace = pace or PushPace()
-        self._queue: queue.SimpleQueue[Group | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Group | _Signal] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="result-writer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+
+    def expect(self) -> None:
+        """Announce that something will be handed in soon, so that its push can be prepared."""
+        self._queue.put(_Signal.EXPECT)
 
     def put(self, *entries: Entry | NewAction) -> None:
         """Hand in what belongs in one commit."""
@@ -85,19 +98,39 @@ class ResultWriter:
 
     def stop(self) -> None:
         """Write what was put before this call, then stop the thread."""
-        self._queue.put(None)
+        self._queue.put(_Signal.STOP)
         self._thread.join()
 
     def _work(self) -> None:
         open_for_more = True
         while open_for_more:
-            first = self._queue.get()
+            first = self._awaited()
             if first is None:
                 return
             batch, open_for_more = self._collect(first)
             self._pace.began()
             self._write(batch)
             self._pace.ended()
+
+    def _awaited(self) -> Group | None:
+        """What is handed in next; None to stop."""
+        expecting = False
+        while True:
+            try:
+                group = self._queue.get(timeout=EXPECTING_S if expecting else None)
+            except queue.Empty:
+                group = None
+            if group is _Signal.EXPECT:
+                self._repo.expect_publish()
+                expecting = True
+                continue
+            if isinstance(group, tuple):
+                return group
+            if expecting:
+                self._repo.expect_nothing()
+                expecting = False
+            if group is _Signal.STOP:
+                return None
 
     def _collect(self, first: Group) -> tuple[list[Entry | NewAction], bool]:
         """What is queued, and what arrives until the next push is due; and whether more can come."""
@@ -111,8 +144,10 @@ class ResultWriter:
                 if pause_s > 0:
                     continue
                 break
-            if group is None:
+            if group is _Signal.STOP:
                 return batch, False
+            if not isinstance(group, tuple):
+                continue  # what is announced is part of the next commit, or of this one
             batch += group
             size += sum(map(packed, group))
         return batch, True

@@ -147,7 +147,7 @@ class Steps:
             Inspect: self._inspect,
             Retire: self._retire,
             ResolveOrphan: self._change(self._launching.resolve_orphan),
-            Conclude: self._change(self._ending.conclude),
+            Conclude: self._conclude,
             Revoke: self._change(self._ending.revoke),
             Restore: self._change(self._ending.restore),
             Cancel: self._change(cancelling.cancel),
@@ -221,6 +221,10 @@ class Steps:
 
         self.launching[step.action_id] = step.candidate.lock
         self._step(step, launch, self.know)
+
+    def _conclude(self, step: Conclude) -> None:
+        self._writer.expect()  # its result follows
+        self._change(self._ending.conclude)(step)
 
     def _publish(self, step: Publish) -> None:
         self._hand_in(Entry.of(step.claim))

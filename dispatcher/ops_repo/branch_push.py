@@ -7,19 +7,25 @@ a result never names what was not there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from dispatcher.errors import Denied, Misconfigured, Unavailable
 from dispatcher.ops_repo.clone import Clone
+from dispatcher.ops_repo.direct_push import DirectPush, LeftToGit, Update
 from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.output_refs import OutputFile, OutputRefs, OutputsRefused, Prepared
+from dispatcher.ops_repo.packs import NewObject
 from dispatcher.ops_repo.push import Blocked, LostRace, Pusher
 from dispatcher.ops_repo.refs import SEEN
 from dispatcher.ops_repo.refusals import PushRefused
 
 SEEN_PAUSES_S = (60.0, 3_600.0)
 """First and longest pause before ``refs/disinto/seen`` is pushed again to a remote that refused it."""
+
+
+Push = Callable[[str, str, Sequence[NewObject]], None]
+"""Pushes a commit on its base. The last argument is all that the commit brings; empty if it is unknown."""
 
 
 class _Companion:
@@ -52,10 +58,12 @@ class BranchPush:
 
     Attributes:
         outputs: the refs with the output of runs.
+        direct: pushes without ``git push``, where that is possible.
     """
 
     def __init__(self, clone: Clone, pusher: Pusher) -> None:
         self._clone, self._pusher = clone, pusher
+        self.direct = DirectPush(clone.git)
         self.outputs = OutputRefs(clone)
         self._follows = False
         self._seen_waits = False
@@ -72,9 +80,7 @@ class BranchPush:
         self._seen_waits = True
 
     @contextmanager
-    def pushing(
-        self, files: list[OutputFile], *, together: bool = True
-    ) -> Iterator[Callable[[str, str], None]]:
+    def pushing(self, files: list[OutputFile], *, together: bool = True) -> Iterator[Push]:
         """Yields what pushes a commit on its base: with the output that its results name, whose own
         commit is made first. It raises ``OutputsRefused`` if the remote does not take that, and
         the commit was not pushed; besides that what ``push`` raises.
@@ -89,15 +95,16 @@ class BranchPush:
         if not files:
             yield self.push
             return
-        with self.outputs.prepared(files) as prepared:
-            yield lambda commit, base: self.push_with(
-                commit, base, files, prepared, together=together
+        with self.outputs.prepared(files, direct=together and self.direct.usable) as prepared:
+            yield lambda commit, base, made: self.push_with(
+                commit, base, made, files, prepared, together=together
             )
 
     def push_with(
         self,
         commit: str,
         base: str,
+        made: Sequence[NewObject],
         files: list[OutputFile],
         prepared: Prepared,
         *,
@@ -108,17 +115,22 @@ class BranchPush:
         Args:
             prepared: of the files.
         """
-        if together and self._pushed_together(commit, base, prepared):
+        if together and self._pushed_together(commit, base, made, prepared):
             files.clear()
             return
         self._push_alone(prepared, base, last=not together)
         files.clear()
-        self.push(commit, base)
+        self.push(commit, base, made)
 
-    def _pushed_together(self, commit: str, base: str, prepared: Prepared) -> bool:
+    def _pushed_together(
+        self, commit: str, base: str, made: Sequence[NewObject], prepared: Prepared
+    ) -> bool:
         """Whether one push took all. If not, it may be for any of the refs."""
         branch = f"refs/heads/{self._clone.git.settings.branch}"
         companion = self._seen_with(commit, base)
+        if prepared.objects and self._directly(commit, base, made, companion, prepared):
+            self.outputs.stored(prepared)
+            return True
         seen = (f"+{companion}:{SEEN}",) if companion else ()
         try:
             prepared.pusher.push(
@@ -171,7 +183,37 @@ class BranchPush:
         self.outputs.forget()
         raise OutputsRefused(why)
 
-    def push(self, commit: str, base: str) -> None:
+    def _directly(
+        self,
+        commit: str,
+        base: str,
+        made: Sequence[NewObject],
+        companion: str | None,
+        prepared: Prepared | None = None,
+    ) -> bool:
+        """Whether all of it is on the remote, without ``git push``."""
+        if not made:
+            return False
+        updates = [
+            Update(ref=f"refs/heads/{self._clone.git.settings.branch}", old=base, new=commit)
+        ]
+        if prepared is not None:
+            updates += [
+                Update(ref=month.ref, old=month.expected, new=month.commit)
+                for month in prepared.months
+            ]
+        if companion is not None:
+            updates.append(Update(ref=SEEN, old=None, new=companion))
+        try:
+            self.direct.push(updates, [*made, *(prepared.objects if prepared else ())])
+        except LeftToGit:
+            return False
+        if companion is not None:
+            self._seen_waits = False
+            self._seen.taken()
+        return True
+
+    def push(self, commit: str, base: str, made: Sequence[NewObject] = ()) -> None:
         """Push a commit, and ``refs/disinto/seen`` with it.
 
         Where all of ``base`` was seen, the commit is as well: it holds nothing but our own files.
@@ -183,6 +225,8 @@ class BranchPush:
         """
         branch = f"refs/heads/{self._clone.git.settings.branch}"
         companion = self._seen_with(commit, base)
+        if self._directly(commit, base, made, companion):
+            return
         if companion is None:
             self._pusher.push(branch, f"{commit}:{branch}")
             return

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dispatcher.ops_repo import loose_objects
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.failure import GitFailed
+from dispatcher.ops_repo.packs import NewObject
 from dispatcher.ops_repo.recent_trees import Names
 from dispatcher.ops_repo.records import TREE_MODE, Entry, NewFile, is_oid
 
@@ -43,6 +44,7 @@ def commit(
     who: str,
     at: int | None = None,
     limit: int | None,
+    made: list[NewObject] | None = None,
 ) -> str:
     """Make a commit on ``base``; returns its hash. It is kept by no ref.
 
@@ -51,28 +53,33 @@ def commit(
         who: ``name <address>`` of author and committer.
         at: seconds since the epoch; None for now.
         limit: bytes of a tree that is read; None for any.
+        made: gets the trees, and last the commit.
 
     Raises:
         GitFailed: a tree cannot be read or written.
         TooManyNames: see there.
     """
-    root = _root(clone, base)
-    tree = _with(clone, root, changes, like=base, limit=limit) or _written(clone, [], like=base)
+    root, made = _root(clone, base), [] if made is None else made
+    tree = _with(clone, root, changes, like=base, limit=limit, made=made) or _written(
+        clone, [], like=base, made=made
+    )
     stamp = f"{who} {int(time.time()) if at is None else at} +0000"
     text = f"tree {tree}\nparent {base}\nauthor {stamp}\ncommitter {stamp}\n\n{message}"
-    return loose_objects.write(clone.path, "commit", text.encode("utf-8", "replace"), like=base)
+    return _write(clone, "commit", text.encode("utf-8", "replace"), like=base, made=made)
 
 
-def stored(clone: Clone, files: Sequence[NewFile], *, like: str) -> dict[str, Entry]:
+def stored(
+    clone: Clone, files: Sequence[NewFile], *, like: str, made: list[NewObject] | None = None
+) -> dict[str, Entry]:
     """Write the files' contents to the clone; returns them as entries.
 
     Args:
         like: hash of any object of the clone.
+        made: gets what is written.
     """
+    made = [] if made is None else made
     return {
-        file.path: Entry(
-            mode=0o100644, oid=loose_objects.write(clone.path, "blob", file.data, like=like)
-        )
+        file.path: Entry(mode=0o100644, oid=_write(clone, "blob", file.data, like=like, made=made))
         for file in files
     }
 
@@ -197,7 +204,12 @@ def _parsed(data: bytes, *, hash_bytes: int) -> Names:
 
 
 def changed(
-    clone: Clone, names: Names, changes: Mapping[str, Entry | None], *, like: str
+    clone: Clone,
+    names: Names,
+    changes: Mapping[str, Entry | None],
+    *,
+    like: str,
+    made: list[NewObject] | None = None,
 ) -> str | None:
     """Write one directory with its changes; returns its hash, or None if nothing is left in it.
 
@@ -205,6 +217,7 @@ def changed(
         names: as ``listed`` returns them.
         changes: the new entry under each name; None removes it.
         like: hash of any object of the clone.
+        made: gets the tree.
     """
     gone = {os.fsencode(name) for name in changes}
     entries = [raw for name, raw in names.items() if name not in gone]
@@ -212,7 +225,8 @@ def changed(
         if entry is not None:
             raw = _raw(os.fsencode(name), entry)
             entries.insert(bisect_left(entries, _order(raw), key=_order), raw)
-    return _written(clone, entries, like=like) if entries else None
+    made = [] if made is None else made
+    return _written(clone, entries, like=like, made=made) if entries else None
 
 
 def _with(
@@ -222,6 +236,7 @@ def _with(
     *,
     like: str,
     limit: int | None,
+    made: list[NewObject],
 ) -> str | None:
     """The tree with the changes, or None if nothing is left in it; "" is an empty tree."""
     here: dict[str, Entry | None] = {}
@@ -244,9 +259,10 @@ def _with(
             inner,
             like=like,
             limit=limit,
+            made=made,
         )
         here[name] = Entry(mode=TREE_MODE, oid=written) if written else None
-    return changed(clone, names, here, like=like)
+    return changed(clone, names, here, like=like, made=made)
 
 
 def _root(clone: Clone, commit: str) -> str:
@@ -287,8 +303,13 @@ def _order(raw: bytes) -> bytes:
     return name + b"/" if _canonical(int(mode, 8)) == TREE_MODE else name
 
 
-def _written(clone: Clone, entries: Sequence[bytes], *, like: str) -> str:
+def _written(clone: Clone, entries: Sequence[bytes], *, like: str, made: list[NewObject]) -> str:
     data = b"".join(entries)
-    tree = loose_objects.write(clone.path, "tree", data, like=like)
+    tree = _write(clone, "tree", data, like=like, made=made)
     clone.trees.keep(tree, _parsed(data, hash_bytes=len(like) // 2), len(data))
     return tree
+
+
+def _write(clone: Clone, kind: str, data: bytes, *, like: str, made: list[NewObject]) -> str:
+    made.append(NewObject(kind, data))
+    return loose_objects.write(clone.path, kind, data, like=like)

@@ -16,6 +16,7 @@ from dispatcher.ops_repo.by_trees import stored
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.fast_import import added, author, commit_stream, placed, removed
+from dispatcher.ops_repo.packs import NewObject
 from dispatcher.ops_repo.reader import entries_at
 from dispatcher.ops_repo.records import TREE_MODE, Entry, NewFile, Replaced
 from dispatcher.ops_repo.refs import OUTGOING, UNSYNCED
@@ -40,8 +41,19 @@ class Committer:
             base, added(new), message, fds, lambda: stored(self._clone, new, like=base)
         )
 
-    def of_batch(self, batch: Batch, message: str, fds: Sequence[int]) -> str:
-        """Commit a batch, with a message that names what it replaces; returns the hash."""
+    def of_batch(
+        self,
+        batch: Batch,
+        message: str,
+        fds: Sequence[int],
+        made: list[NewObject] | None = None,
+    ) -> str:
+        """Commit a batch, with a message that names what it replaces; returns the hash.
+
+        Args:
+            made: gets all objects that the commit brings; stays empty if git makes them.
+        """
+        made = [] if made is None else made
         # A directory cannot be replaced by a file: it is removed first.
         replacing = (*batch.over, *batch.removed, *batch.attached)
         gone = [file.path for file in replacing if file.path in batch.there]
@@ -56,9 +68,10 @@ class Committer:
                 **{m.source: None for m in batch.moved},
                 **{m.target: batch.there[m.source] for m in batch.moved},
                 **{file.path: None for file in (*batch.removed, *batch.attached)},
-                **stored(self._clone, written, like=batch.base),
+                **stored(self._clone, written, like=batch.base, made=made),
             },
             by_git=bool(batch.moved),
+            made=made,
         )
 
     def commit(
@@ -70,6 +83,7 @@ class Committer:
         changes: Callable[[], Mapping[str, Entry | None]],
         *,
         by_git: bool = False,
+        made: list[NewObject] | None = None,
     ) -> str:
         """Make a commit on ``base``; returns its hash. No process is needed if the directories are of a
         usual size.
@@ -78,8 +92,9 @@ class Committer:
             stream: fast-import's file commands.
             changes: the same as entries by path.
             by_git: whether to use fast-import in any case in which it can read the base.
+            made: see ``of_batch``.
         """
-        settings = self._git.settings
+        settings, made = self._git.settings, [] if made is None else made
         who = author(settings)
         if not by_git:
             with suppress(by_trees.TooManyNames):
@@ -90,7 +105,9 @@ class Committer:
                     message=message,
                     who=who,
                     limit=by_trees.READ_LIMIT,
+                    made=made,
                 )
+        made.clear()
         try:
             done = self._git.run(
                 self._clone.path,
@@ -106,9 +123,11 @@ class Committer:
         except GitFailed as failed:
             if not by_trees.is_needed(failed):
                 raise
-            return by_trees.commit(
+            commit = by_trees.commit(
                 self._clone, base, changes(), message=message, who=who, limit=None
             )
+            made.clear()
+            return commit
         return done.line
 
     def _moved(self, batch: Batch) -> Iterator[bytes]:

@@ -96,6 +96,13 @@ def base(transport: Transport, timeout_s: float) -> dict[str, str]:
     return env
 
 
+def of_remote(variables: Mapping[str, str]) -> dict[str, str]:
+    """Those of ``base`` that ``git push`` hands on to ``git receive-pack`` of a remote that is a path: its hooks
+    and its configuration count there, not ours.
+    """
+    return {name: value for name, value in variables.items() if name != "GIT_NO_REPLACE_OBJECTS"}
+
+
 def configured(config: Mapping[str, str]) -> dict[str, str]:
     """Variables that carry our configuration of git, and additional keys."""
     keys = {**_CONFIG, **config}

@@ -158,6 +158,26 @@ class Git:
             start_new_session=True,
         )
 
+    def start_receiver(self) -> subprocess.Popen[bytes]:
+        """Start ``git receive-pack`` for a remote that is a path, as ``git push`` does, in a process group of
+        its own, which its caller ends. It talks on its standard input and output, and changes nothing unless
+        it is sent commands.
+
+        Raises:
+            Denied: a push would run commands of other users.
+            OSError: it cannot be started.
+        """
+        safe, path = transport.receive_pack(self.remote)
+        return subprocess.Popen(
+            ["git", "-c", f"safe.directory={safe}", "receive-pack", path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment.of_remote(self._environment),
+            cwd="/",
+            start_new_session=True,
+        )
+
     def path_options(self, verb: str) -> tuple[str, ...]:
         """See ``transport.path_options``; () for a remote that is no path."""
         on_path = self.transport is Transport.PATH
@@ -173,6 +193,12 @@ class Git:
         return Unavailable(
             Dependency.REMOTE,
             f"the ops repository {self.where} is no longer contacted: shutting down",
+        )
+
+    def not_in_time(self, verb: str, timeout_s: float) -> Unavailable:
+        """The error for a command that did not end within so many seconds."""
+        return Unavailable(
+            Dependency.REMOTE, f"git {verb} for {self.where} did not end in {timeout_s:g} s"
         )
 
     @property
@@ -222,9 +248,7 @@ class Git:
                 out, err = process.communicate(stdin or None, timeout=timeout_s)
         except subprocess.TimeoutExpired:
             end_group(process)
-            raise Unavailable(
-                Dependency.REMOTE, f"git {args[0]} for {self.where} did not end in {timeout_s:g} s"
-            ) from None
+            raise self.not_in_time(args[0], timeout_s) from None
         except BaseException:
             end_group(process)
             raise

@@ -37,9 +37,7 @@ def write(git_dir: Path, kind: str, data: bytes, *, like: str) -> str:
     Raises:
         GitFailed: it cannot be written.
     """
-    whole = f"{kind} {len(data)}\0".encode() + data
-    algorithm = "sha1" if len(like) == _SHA1_DIGITS else "sha256"
-    oid = hashlib.new(algorithm, whole, usedforsecurity=False).hexdigest()
+    whole, oid = _whole(kind, data), name(kind, data, like=like)
     file = git_dir / "objects" / oid[:2] / oid[2:]
     try:
         _place(file, zlib.compress(whole, _LEVEL))
@@ -47,6 +45,12 @@ def write(git_dir: Path, kind: str, data: bytes, *, like: str) -> str:
         why = f"unable to write loose object file {file}: {error.strerror or error}"
         raise GitFailed("hash-object", 128, why) from error
     return oid
+
+
+def name(kind: str, data: bytes, *, like: str) -> str:
+    """The hash of an object; the arguments are those of ``write``."""
+    algorithm = "sha1" if len(like) == _SHA1_DIGITS else "sha256"
+    return hashlib.new(algorithm, _whole(kind, data), usedforsecurity=False).hexdigest()
 
 
 def make_repository(git_dir: Path) -> None:
@@ -59,6 +63,10 @@ def make_repository(git_dir: Path) -> None:
         (git_dir / directory).mkdir(parents=True)
     (git_dir / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
     (git_dir / "HEAD").write_text("ref: refs/heads/none\n")
+
+
+def _whole(kind: str, data: bytes) -> bytes:
+    return f"{kind} {len(data)}\0".encode() + data
 
 
 def _place(file: Path, content: bytes) -> None:

@@ -19,9 +19,10 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from shutil import rmtree
 
@@ -31,6 +32,7 @@ from dispatcher.ops_repo import loose_objects
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.fast_import import author
+from dispatcher.ops_repo.packs import NewObject
 from dispatcher.ops_repo.push import LostRace, Pusher
 from dispatcher.ops_repo.records import is_oid
 
@@ -44,6 +46,9 @@ SCRATCH_LEFTOVER_S = 86_400.0
 Each of them lives for less than git's time limits; another process may be using it."""
 
 _SCRATCH = "output-"
+
+DIRECT_BYTES = 1024 * 1024
+"""Bytes of files that are held in memory for one push."""
 
 _READ_LIMIT = 4 * 1024 * 1024
 """Bytes of a file that is read into memory; git reads a larger one."""
@@ -109,17 +114,24 @@ class MonthPush:
         return f"--force-with-lease={self.ref}:{self.expected}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """Commits in a repository of their own, which has the objects of the clone besides.
+    """Commits that are to be pushed.
 
     Attributes:
-        pusher: pushes from there.
         months: what is to be pushed.
+        objects: all that they bring; empty if that is large.
+        repository: puts them into a repository of their own, which has the objects of the clone besides.
     """
 
-    pusher: Pusher
     months: tuple[MonthPush, ...]
+    objects: tuple[NewObject, ...]
+    repository: Callable[[], Clone]
+
+    @cached_property
+    def pusher(self) -> Pusher:
+        """Pushes from that repository."""
+        return Pusher(self.repository(), scratch=True)
 
     @property
     def refspecs(self) -> tuple[str, ...]:
@@ -147,18 +159,43 @@ class OutputRefs:
     # --- pushing -------------------------------------------------------------------------
 
     @contextmanager
-    def prepared(self, files: Sequence[OutputFile]) -> Iterator[Prepared]:
+    def prepared(self, files: Sequence[OutputFile], *, direct: bool = False) -> Iterator[Prepared]:
         """Commits with these files, on the last known values of their months; removed afterwards.
+
+        Args:
+            direct: whether no repository is made for them before one is needed.
 
         Raises:
             OutputsRefused: a file cannot be read, or the disk is full.
         """
-        with self._scratch() as scratch:
-            try:
-                months = self._months(scratch, files)
-            except (GitFailed, OSError) as error:
-                raise OutputsRefused(f"it cannot be prepared for the push: {error}") from None
-            yield Prepared(pusher=Pusher(scratch, scratch=True), months=months)
+        by_ref: dict[str, list[OutputFile]] = {}
+        for file in files:
+            by_ref.setdefault(OUTPUT_REFS + file.month, []).append(file)
+        tips = self._tips()
+        known = {ref: tips[ref] for ref in by_ref if ref in tips}
+        objects = _NewObjects()
+        self._tidy()
+        with ExitStack() as stack:
+
+            def repository() -> Clone:
+                with _preparing():
+                    scratch = stack.enter_context(self._scratch())
+                    self._bound(scratch, known.values())
+                    objects.move_to(scratch)
+                    return scratch
+
+            with _preparing():
+                small = sum(file.path.stat().st_size for file in files) <= DIRECT_BYTES
+                scratch = None if direct and small else repository()
+                months = tuple(
+                    self._month(objects, ref, of_month, known.get(ref, ("", b""))[0])
+                    for ref, of_month in by_ref.items()
+                )
+            yield Prepared(
+                months=months,
+                objects=tuple(objects.kept),
+                repository=lambda: scratch or repository(),
+            )
 
     def stored(self, prepared: Prepared) -> None:
         """Record that these commits were pushed: the next ones are made on top of them."""
@@ -259,7 +296,9 @@ class OutputRefs:
         """
         ref = f"{OUTPUT_REFS}{_PROBE}"
         with self._scratch() as scratch:
-            commit, _text = self._new_commit(scratch, [], "", "Written and removed by a check")
+            objects = _NewObjects()
+            objects.move_to(scratch)
+            commit, _text = self._new_commit(objects, [], "", "Written and removed by a check")
             with suppress(LostRace):  # it is there already; that it can be removed is what matters
                 Pusher(scratch, scratch=True).push(ref, f"+{commit}:{ref}")
         self.remove(_PROBE)
@@ -296,14 +335,17 @@ class OutputRefs:
             }
         return {}
 
+    def _tidy(self) -> None:
+        if not self._tidied:
+            self._tidied = True
+            _remove_leftovers(self._clone.path.parent)
+
     @contextmanager
     def _scratch(self) -> Iterator[Clone]:
         """An empty repository."""
         parent = self._clone.path.parent
         make_private(parent)
-        if not self._tidied:
-            self._tidied = True
-            _remove_leftovers(parent)
+        self._tidy()
         with tempfile.TemporaryDirectory(
             dir=parent, prefix=_SCRATCH, ignore_cleanup_errors=True
         ) as directory:
@@ -315,45 +357,35 @@ class OutputRefs:
             finally:
                 scratch.close()
 
-    def _months(self, scratch: Clone, files: Sequence[OutputFile]) -> tuple[MonthPush, ...]:
-        tips = self._tips()
-        by_ref: dict[str, list[OutputFile]] = {}
-        for file in files:
-            by_ref.setdefault(OUTPUT_REFS + file.month, []).append(file)
-        known = {ref: tips[ref] for ref in by_ref if ref in tips}
-        for _value, text in known.values():
-            self._write(scratch, "commit", text)
-        boundary = "".join(f"{value}\n" for value, _text in known.values())
-        (scratch.path / "shallow").write_text(boundary)
+    def _bound(self, scratch: Clone, known: Iterable[tuple[str, bytes]]) -> None:
+        """Let a repository have the objects of the clone, and these commits without what is behind them."""
+        boundary = [_write(scratch, "commit", text) for _value, text in known]
+        (scratch.path / "shallow").write_text("".join(f"{value}\n" for value in boundary))
         info = scratch.path / "objects" / "info"
         info.mkdir(exist_ok=True)
         (info / "alternates").write_text(f"{self._clone.path / 'objects'}\n")
-        return tuple(
-            self._month(scratch, ref, of_month, known.get(ref, ("", b""))[0])
-            for ref, of_month in by_ref.items()
-        )
 
     def _month(
-        self, scratch: Clone, ref: str, files: Sequence[OutputFile], value: str
+        self, objects: _NewObjects, ref: str, files: Sequence[OutputFile], value: str
     ) -> MonthPush:
         names = sorted({file.name.split(".")[0] for file in files})
         message = f"Output of {names[0] if len(names) == 1 else f'{len(names)} runs'}"
-        commit, new = self._new_commit(scratch, files, value, message)
+        commit, new = self._new_commit(objects, files, value, message)
         return MonthPush(ref=ref, commit=commit, expected=value, text=new)
 
     def _new_commit(
-        self, scratch: Clone, files: Sequence[OutputFile], parent: str, message: str
+        self, objects: _NewObjects, files: Sequence[OutputFile], parent: str, message: str
     ) -> tuple[str, bytes]:
-        blobs = {file.name: self._blob(scratch, file) for file in files}
+        blobs = {file.name: self._blob(objects, file) for file in files}
         entries = b"".join(
             f"100644 {name}\0".encode() + bytes.fromhex(blob)
             for name, blob in sorted(blobs.items(), key=lambda each: each[0].encode())
         )
-        tree = self._write(scratch, "tree", entries)
+        tree = objects.add("tree", entries)
         who = f"{author(self._git.settings)} {int(time.time())} +0000"
         parents = f"parent {parent}\n" if parent else ""
         text = f"tree {tree}\n{parents}author {who}\ncommitter {who}\n\n{message}\n".encode()
-        return self._write(scratch, "commit", text), text
+        return objects.add("commit", text), text
 
     def _commit(self, ref: str, value: str) -> bytes:
         """The text of a commit of the remote that may be anybody's."""
@@ -389,16 +421,52 @@ class OutputRefs:
             file_limit=limit,
         )  # fmt: skip
 
-    def _blob(self, scratch: Clone, file: OutputFile) -> str:
-        if file.path.stat().st_size > _READ_LIMIT:
-            return self._git.run(
-                scratch.path, "hash-object", "-w", "--no-filters", "--", str(file.path)
-            ).line
-        return self._write(scratch, "blob", file.path.read_bytes())
+    def _blob(self, objects: _NewObjects, file: OutputFile) -> str:
+        scratch = objects.repository
+        if scratch is None or file.path.stat().st_size <= _READ_LIMIT:
+            return objects.add("blob", file.path.read_bytes())
+        return self._git.run(
+            scratch.path, "hash-object", "-w", "--no-filters", "--", str(file.path)
+        ).line
 
-    @staticmethod
-    def _write(scratch: Clone, kind: str, content: bytes) -> str:
-        return loose_objects.write(scratch.path, kind, content, like=loose_objects.NULL)
+
+class _NewObjects:
+    """Objects that are made for a push.
+
+    Attributes:
+        kept: those that are in no repository yet.
+        repository: the one to which new ones are written.
+    """
+
+    def __init__(self) -> None:
+        self.kept: list[NewObject] = []
+        self.repository: Clone | None = None
+
+    def add(self, kind: str, content: bytes) -> str:
+        """Keep or write an object; returns its hash."""
+        if self.repository is not None:
+            return _write(self.repository, kind, content)
+        self.kept.append(NewObject(kind, content))
+        return loose_objects.name(kind, content, like=loose_objects.NULL)
+
+    def move_to(self, repository: Clone) -> None:
+        """Write all of them, and all further ones, to a repository."""
+        for each in self.kept:
+            _write(repository, each.kind, each.data)
+        self.kept, self.repository = [], repository
+
+
+def _write(repository: Clone, kind: str, content: bytes) -> str:
+    return loose_objects.write(repository.path, kind, content, like=loose_objects.NULL)
+
+
+@contextmanager
+def _preparing() -> Iterator[None]:
+    """Raises ``OutputsRefused`` if what a push needs cannot be made."""
+    try:
+        yield
+    except (GitFailed, OSError) as error:
+        raise OutputsRefused(f"it cannot be prepared for the push: {error}") from None
 
 
 def _remove_leftovers(parent: Path) -> None:

@@ -70,6 +70,24 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
                 stream.close()
 
 
+@contextmanager
+def ended_after(process: subprocess.Popen[bytes], limit_s: float) -> Iterator[threading.Event]:
+    """Within it, a process and all that it started are ended when the time is over, and the event is set."""
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        end_group(process)
+
+    watch = threading.Timer(limit_s, end)
+    watch.daemon = True
+    watch.start()
+    try:
+        yield late
+    finally:
+        watch.cancel()
+
+
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
     """Signal a process that another thread waits for, unless it has ended."""
     if process.poll() is None:

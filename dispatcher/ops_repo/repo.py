@@ -227,6 +227,14 @@ class OpsRepo(RepoReader):
             lambda: self._writer.publish(tuple(files), tuple(moves), message, check, tuple(outputs))
         )
 
+    def expect_publish(self) -> None:
+        """Prepare the next ``publish``, if that can be done without changing anything. Raises nothing."""
+        self._writer.branch.direct.prepare()
+
+    def expect_nothing(self) -> None:
+        """End what was prepared, if no ``publish`` used it."""
+        self._writer.branch.direct.close()
+
     def propose(self, files: Sequence[NewFile], *, branch: str, message: str) -> str:
         """Add files in one commit on top of the head, and push it as a new branch.
 
@@ -259,9 +267,11 @@ class OpsRepo(RepoReader):
         on every such call raises ``Unavailable``.
         """
         self._clone.git.conversations.stop()
+        self.expect_nothing()
 
     def close(self) -> None:
-        """End the processes kept for reading. The object may be used again."""
+        """End the processes kept for reading and pushing. The object may be used again."""
+        self.expect_nothing()
         self._clone.close()
 
     # --- inside --------------------------------------------------------------------------

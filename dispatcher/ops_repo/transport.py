@@ -78,6 +78,21 @@ def path_options(remote: str, verb: str) -> tuple[str, ...]:
     """
     if verb != "push":
         return (f"--upload-pack={_READER}",)
+    safe, _path = receive_pack(remote)
+    # By `exec`, so that the shell that git runs it by is no process more.
+    return (f"--receive-pack=exec git -c safe.directory={shlex.quote(safe)} receive-pack",)
+
+
+def receive_pack(remote: str) -> tuple[str, str]:
+    """The directory that git may take for safe, and the one to name to ``git receive-pack``, for a remote
+    that is a path.
+
+    Args:
+        remote: an absolute path, or a ``file://`` address.
+
+    Raises:
+        Denied: a push would run commands of other users.
+    """
     url = remote.startswith("file://")
     path = Path(unquote(remote.removeprefix("file://")) if url else remote)
     if found := foreign(path):
@@ -89,6 +104,4 @@ def path_options(remote: str, verb: str) -> tuple[str, ...]:
             "reach it by ssh:// or https://.",
         )
     # Ours or root's, by our own account; git's would refuse root's.
-    safe = shlex.quote(str(repository(path) or path))
-    # By `exec`, so that the shell that git runs it by is no process more.
-    return (f"--receive-pack=exec git -c safe.directory={safe} receive-pack",)
+    return str(repository(path) or path), str(path)

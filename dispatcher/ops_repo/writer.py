@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.ops_repo.batch import batch
-from dispatcher.ops_repo.branch_push import BranchPush
+from dispatcher.ops_repo.branch_push import BranchPush, Push
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.committing import Committer
 from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.output_refs import OutputFile
+from dispatcher.ops_repo.packs import NewObject
 from dispatcher.ops_repo.push import Blocked, LostRace, Pusher
 from dispatcher.ops_repo.records import Move, NewFile, Published
 from dispatcher.ops_repo.refs import HEAD
@@ -128,7 +129,7 @@ class Writer:
         moves: Sequence[Move],
         message: str,
         check: Callable[[], None],
-        push: Callable[[str, str], None],
+        push: Push,
     ) -> Published:
         clone = self._clone
         with clone.lock.held() as fds:
@@ -136,9 +137,10 @@ class Writer:
             todo = batch(clone, base, files, moves)
             if not todo:
                 return todo.published(base)
-            commit = self._committer.of_batch(todo, message, fds)
+            made: list[NewObject] = []
+            commit = self._committer.of_batch(todo, message, fds, made)
         check()
-        push(commit, base)
+        push(commit, base, made)
         clone.refs.move(HEAD, commit, old=base)
         clone.upkeep.changed()
         return todo.published(commit)

@@ -13,6 +13,7 @@ import pytest
 
 from dispatcher.ops_repo import NewFile, OpsRepo, loose_objects, objects
 from dispatcher.ops_repo.clone import Clone
+from dispatcher.ops_repo.direct_push import DirectPush
 from tests.servers.git_remote import GitRemote
 from tests.support.clone import at_head as repo
 
@@ -46,10 +47,12 @@ DISPATCHER = """\
 import os, sys
 from pathlib import Path
 from dispatcher.ops_repo import NewFile, OpsRepo
+from dispatcher.ops_repo.direct_push import DirectPush
 from dispatcher.settings import OpsRepoSettings
 remote, clone, pid, what = sys.argv[1:]
 Path(pid).write_text(str(os.getpid()))
 os.getpid = lambda: 7
+DirectPush.usable = False  # git push needs refs of ours
 settings = OpsRepoSettings(remote=remote, timeout_s=20)
 repo = OpsRepo(git_dir=Path(clone), settings=settings)
 if what == "publish":
@@ -85,8 +88,9 @@ def test_what_a_killed_process_was_pushing_is_not_pushed_by_the_next(
 
 
 def test_refs_that_were_packed_during_the_push_are_removed(
-    repo: OpsRepo, remote: GitRemote, tmp_path: Path
+    repo: OpsRepo, remote: GitRemote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(DirectPush, "usable", False)
     clone = tmp_path / "clone.git"
     packing = f'cat >/dev/null; env -i PATH="$PATH" git --git-dir={clone}'
     remote.hook("pre-receive", f"{packing} pack-refs --all && {packing} repack -adq")

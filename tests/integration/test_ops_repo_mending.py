@@ -16,6 +16,7 @@ import pytest
 from dispatcher.errors import Misconfigured, Unavailable
 from dispatcher.ops_repo import NewFile, OpsRepo, Tree, push
 from dispatcher.ops_repo import upkeep as upkeep_module
+from dispatcher.ops_repo.direct_push import DirectPush
 from dispatcher.settings import OpsRepoSettings
 from tests.servers.git_remote import GitRemote
 
@@ -195,6 +196,7 @@ def test_a_clone_lost_between_two_renames_keeps_what_was_seen(
 def test_refs_that_a_power_cut_broke_keep_nothing_from_being_published(
     opened: Callable[[], OpsRepo], remote: GitRemote, git_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(DirectPush, "usable", False)  # it needs no refs
     repo = opened()
     repo.fetch()
     for number, ref in ((1, "outgoing"), (2, f"push/{os.getpid()}-2/plain/heads/main")):

@@ -15,6 +15,7 @@ from dispatcher.errors import Unavailable
 from dispatcher.ops_repo import Entry, NewFile, OpsRepo, by_trees, loose_objects, reader, ref_files
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.committing import Committer
+from dispatcher.ops_repo.direct_push import DirectPush
 from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.fast_import import added, removed
 from dispatcher.ops_repo.git import Done, Git
@@ -51,18 +52,27 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+@pytest.mark.parametrize("directly", [True, False])
 def test_a_result_is_committed_and_pushed_by_one_process(
-    repo: OpsRepo, remote: GitRemote, commands: list[str]
+    repo: OpsRepo,
+    remote: GitRemote,
+    commands: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    directly: bool,
 ) -> None:
+    if not directly:
+        monkeypatch.setattr(DirectPush, "usable", False)
     published = repo.publish([RESULT], message="Result of x")
-    assert commands == ["push"]
+    ours = [] if directly else ["push"]
+    assert commands == ours
     assert published.commit == remote.head
     assert remote.git("show", f"main:{RESULT.path}") == "{}"
     assert remote.git("rev-parse", "refs/disinto/seen") == remote.head
     head = repo.local_head()
     assert head is not None
     assert head.commit == published.commit
-    assert commands == ["push"], "that a commit descends from its parent is read, not searched for"
+    assert commands == ours, "that a commit descends from its parent is read, not searched for"
 
 
 def test_that_a_commit_descends_from_one_near_by_is_read(
@@ -165,9 +175,11 @@ def test_refs_are_synced_and_objects_are_not(
 
 
 def test_nothing_is_left_of_what_was_pushed(
-    repo: OpsRepo, tmp_path: Path, commands: list[str]
+    repo: OpsRepo, tmp_path: Path, commands: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(DirectPush, "usable", False)  # it needs no refs
     repo.publish([RESULT], message="Result of x")
+    assert commands == ["push"]
     assert not (tmp_path / "clone.git/refs/disinto/push").exists() or not list(
         (tmp_path / "clone.git/refs/disinto/push").rglob("*")
     )

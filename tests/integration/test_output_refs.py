@@ -15,6 +15,7 @@ import pytest
 from dispatcher.attestation import git_blob
 from dispatcher.errors import NotFound, PermanentError, Unavailable
 from dispatcher.ops_repo import NewFile, OpsRepo, OutputFile, OutputsRefused
+from dispatcher.ops_repo.direct_push import DirectPush
 from dispatcher.ops_repo.git import Done, Git
 from dispatcher.ops_repo.output_refs import SCRATCH_LEFTOVER_S
 from dispatcher.settings import OpsRepoSettings
@@ -83,7 +84,7 @@ def results(remote: GitRemote) -> list[str]:
 
 
 def test_output_costs_no_process_and_refs_that_are_one_file(
-    repo: OpsRepo, remote: GitRemote, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, repo: OpsRepo, remote: GitRemote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is built in a directory that is removed needs neither the disk nor tidying up."""
     publish(repo, "first")
@@ -100,6 +101,12 @@ def test_output_costs_no_process_and_refs_that_are_one_file(
     publish(repo, "second")
     assert set(results(remote)) == {"first", "second"}
     assert kept(remote) == ["second", "first"]
+    assert commands == []
+    assert not list(tmp_path.glob("state/output-*")), (
+        "no repository is made for what is pushed directly"
+    )
+    monkeypatch.setattr(DirectPush, "usable", False)
+    publish(repo, "third")
     assert commands == ["push"]
     assert files == []
 

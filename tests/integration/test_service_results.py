@@ -26,15 +26,23 @@ from tests.support.stage import Stage, action, eventually, path, set_stage
 
 
 def test_a_result_is_pushed_once(stage: Stage) -> None:
-    """Between a push and the view of its head nothing is handed in again."""
+    """Between a push and the view of its head nothing is handed in again. When a run ends, its push is
+    announced.
+    """
     publishing: list[str] = []
+    announced: list[bool] = []
 
     def change(components: Components) -> Components:
         def publish(files: Sequence[NewFile], **more: Any) -> Published:
             publishing.extend(file.path for file in files)
             return components.repo.publish(files, **more)
 
-        return replace(components, repo=Laid(components.repo, publish=publish))  # type: ignore[arg-type]
+        def expected() -> None:
+            announced.append(True)
+            components.repo.expect_publish()
+
+        repo: Any = Laid(components.repo, publish=publish, expect_publish=expected)
+        return replace(components, repo=repo)
 
     stage.change = change
     stage.scheduler.ends_at_once = True
@@ -43,6 +51,7 @@ def test_a_result_is_pushed_once(stage: Stage) -> None:
     stage.start()
     stage.result("n4")
     stage.at_rest()
+    assert announced
     assert sorted(publishing) == [f"vault/actions/{name}.result.json" for name in names]
 
 

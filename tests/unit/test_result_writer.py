@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ class Repo:
 
     def __init__(self) -> None:
         self.commits: list[list[str]] = []
+        self.announced: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._begun = threading.Semaphore(0)
         self._may_end = threading.Semaphore(0)
 
@@ -43,6 +45,12 @@ class Repo:
         self._begun.release()
         assert self._may_end.acquire(timeout=LONGEST_S)
         return Published(commit="c", written=(), skipped=())
+
+    def expect_publish(self) -> None:
+        self.announced.put("publish")
+
+    def expect_nothing(self) -> None:
+        self.announced.put("nothing")
 
     def wait_for_a_push(self) -> None:
         assert self._begun.acquire(timeout=LONGEST_S)
@@ -111,6 +119,27 @@ def test_under_load_the_next_push_waits_and_the_end_does_not() -> None:
         writer.put(result("x"))
         writer.put(result("y"))
     assert repo.commits == [*([f"free{number}"] for number in range(AT_ONCE)), ["x", "y"]]
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_a_push_that_is_announced_is_prepared_and_ended_if_nothing_comes(
+    monkeypatch: pytest.MonkeyPatch, *, comes: bool
+) -> None:
+    if not comes:
+        monkeypatch.setattr(result_writer, "EXPECTING_S", 0.01)
+    repo = Repo()
+    with writing(repo, pace=PushPace(clock=stopped)) as writer:
+        writer.expect()
+        assert repo.announced.get(timeout=LONGEST_S) == "publish"
+        if comes:
+            writer.put(result("x"))
+            repo.wait_for_a_push()
+            writer.expect()  # it may be part of the next commit, or of none
+        else:
+            assert repo.announced.get(timeout=LONGEST_S) == "nothing"
+    assert repo.commits == [["x"]] * comes
+    ends = [repo.announced.get_nowait() for _ in range(repo.announced.qsize())]
+    assert ends == ["publish", "nothing"] * comes
 
 
 def test_what_is_handed_in_together_is_one_commit() -> None:
