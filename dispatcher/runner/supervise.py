@@ -18,6 +18,7 @@ from types import FrameType
 from dispatcher.runner.process import reap, signal_descendants
 from dispatcher.runner.streams import Stream
 
+_SANDBOX_S = 0.05
 _DRAIN_S = 1.0  # a pipe that stays open though nobody of ours lives: handed to a stranger
 _FLUSH_S = 10.0  # for a destination that has stopped accepting data
 _KILL_AGAIN_S = 0.05
@@ -127,6 +128,8 @@ class Supervision:
     def run(self) -> End:
         """Returns once no process is left, or none of the rest can be killed."""
         left = self._until_ended()
+        if left and self._spare and self.end.status is not None:
+            left = self._until_sandbox_ended()
         if left:
             left = self._until_gone()
         self.end.survivors = left
@@ -150,6 +153,17 @@ class Supervision:
             if time.monotonic() >= self._tick_at:
                 self._tick()
                 self._tick_at = time.monotonic() + self._tick_s
+
+    def _until_sandbox_ended(self) -> bool:
+        """Wait for what a sandbox takes with it when its program has ended: to find processes takes longer, all
+        of the machine's are looked through. True if some are left.
+        """
+        deadline = time.monotonic() + _SANDBOX_S
+        while left := self._reap():
+            if time.monotonic() >= deadline:
+                break
+            self._poll_once(deadline)
+        return left
 
     def _until_gone(self) -> bool:
         """TERM, then KILL, until no process is left. True if some cannot be ended."""
