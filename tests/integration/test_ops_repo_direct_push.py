@@ -38,7 +38,7 @@ def remote(tmp_path: Path) -> GitRemote:
 
 @pytest.fixture
 def repo(tmp_path: Path, remote: GitRemote) -> Iterator[OpsRepo]:
-    settings = OpsRepoSettings(remote=str(remote.path), timeout_s=20)
+    settings = OpsRepoSettings(remote=str(remote.path), timeout_s=60)
     made = OpsRepo(git_dir=tmp_path / "clone.git", settings=settings)
     made.mark_seen(made.fetch().commit)
     yield made
