@@ -13,7 +13,7 @@ environment of ``environment``, reaches the remote as ``transport`` says, with t
 what is new, over HTTP through the ``kept_helper`` that speaks in ``packets``. ``files``, ``changes`` and ``tree``
 follow what matters in it. ``writer`` publishes a
 ``batch`` by ``committing`` (``by_trees`` with ``loose_objects`` and ``recent_trees``, and ``fast_import``) and ``push``
-(``branch_push``);
+(``branch_push``; to a path ``direct_push`` with ``packs``);
 ``begin`` makes the first commit of a new repository; ``lead`` keeps the ref that says who leads, and
 ``output_refs`` those with the whole output of runs.
 ``withdrawals`` decides which approvals count no more: ``rewrites`` records what a rewritten
