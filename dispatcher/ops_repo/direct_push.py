@@ -25,7 +25,7 @@ from dispatcher.errors import DisintoError
 from dispatcher.ops_repo.git import Git
 from dispatcher.ops_repo.packets import BadPacket, Mark, Packets, packet
 from dispatcher.ops_repo.packs import NewObject, pack
-from dispatcher.ops_repo.processes import end_group, ended_after
+from dispatcher.ops_repo.processes import close_pipes, end_group, ended_after
 from dispatcher.ops_repo.refusals import Why, refusal
 from dispatcher.ops_repo.transport import Transport
 
@@ -35,8 +35,11 @@ BYTES = 4 * 1024 * 1024
 REST_S = 60.0
 """Seconds for which all is left to ``git push`` once that was necessary, unless another push came first."""
 
-_ANSWER_BYTES = 1024 * 1024
-"""Bytes of the list of refs, or of the answer to a push."""
+_LIST_BYTES = 1024 * 1024
+"""Bytes of the list of refs."""
+
+_ANSWER_BYTES = 1024 * 1024 * 1024
+"""Bytes of the answer to a push, with all that hooks print: at the limit they are ended."""
 
 _HASHES = {40: b"sha1", 64: b"sha256"}
 _NEEDED = frozenset({b"report-status", b"side-band-64k", b"atomic"})
@@ -129,8 +132,10 @@ class DirectPush:
                         raise git.not_in_time("push", git.settings.timeout_s) from None
                     self._rests_until = self._clock() + REST_S
                     raise LeftToGit from error
-        finally:
+        except BaseException:
             end_group(process)
+            raise
+        close_pipes(process)  # what its hooks have left running goes on
 
     def _taken(self) -> subprocess.Popen[bytes] | None:
         with self._lock:
@@ -146,14 +151,14 @@ class DirectPush:
         assert process.stdin is not None  # noqa: S101 - for the type checker
         assert process.stdout is not None  # noqa: S101
         like = updates[0].new
-        values, capabilities = _listed(Packets(process.stdout, limit=_ANSWER_BYTES))
+        values, capabilities = _listed(Packets(process.stdout, limit=_LIST_BYTES))
         if not capabilities >= _NEEDED or _hashes(capabilities) != _HASHES[len(like)]:
             raise BadPacket("another protocol")
         commands = _commands(updates, values)
         process.stdin.write(commands + pack(objects, like=like))
         process.stdin.close()
         answer = b"".join(Packets(process.stdout, limit=_ANSWER_BYTES).pack())
-        lines = list(Packets(io.BytesIO(answer), limit=_ANSWER_BYTES).lines())
+        lines = list(Packets(io.BytesIO(answer), limit=len(answer)).lines())
         if lines[:1] != ["unpack ok"]:
             raise BadPacket("not unpacked")
         refused = [line.split(" ", 2)[-1] for line in lines[1:] if not line.startswith("ok ")]

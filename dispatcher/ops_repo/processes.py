@@ -64,6 +64,11 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(KILL_GRACE_S)
             break
+    close_pipes(process)
+
+
+def close_pipes(process: subprocess.Popen[bytes]) -> None:
+    """Close our ends of a process's pipes."""
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream:
             with suppress(OSError):

@@ -171,6 +171,37 @@ def test_a_remote_that_refuses_is_left_to_git_for_a_while(
     assert publish(repo) == remote.head
 
 
+def test_what_hooks_leave_running_goes_on(repo: OpsRepo, remote: GitRemote, tmp_path: Path) -> None:
+    ready, proceed, done = (tmp_path / name for name in ("ready", "proceed", "done"))
+    for fifo in (ready, proceed, done):
+        os.mkfifo(fifo)
+    remote.hook(
+        "post-receive",
+        f"(trap 'echo killed > {done}; exit' TERM; echo ready > {ready}; read x < {proceed};"
+        f" echo finished > {done}) >/dev/null 2>&1 </dev/null &\nread x < {ready}",
+    )
+    ends = [os.open(fifo, os.O_RDWR) for fifo in (proceed, done)]
+    try:
+        assert publish(repo) == remote.head
+        os.write(ends[0], b"\n")
+        assert select.select([ends[1]], [], [], 20)[0]
+        assert os.read(ends[1], 100) == b"finished\n"
+    finally:
+        for end in ends:
+            os.close(end)
+
+
+def test_a_hook_that_prints_much_is_not_ended(
+    repo: OpsRepo, remote: GitRemote, commands: list[str], tmp_path: Path
+) -> None:
+    hook = "head -c 3000000 /dev/zero | tr '\\0' x >&2; echo done >> " + str(tmp_path / "out")
+    for name in ("pre-receive", "post-receive"):
+        remote.hook(name, hook)
+    assert publish(repo) == remote.head
+    assert (tmp_path / "out").read_text() == "done\n" * 2
+    assert commands == []
+
+
 def test_a_stop_ends_a_push(repo: OpsRepo, remote: GitRemote, tmp_path: Path) -> None:
     fifo = tmp_path / "reached"
     os.mkfifo(fifo)
