@@ -128,11 +128,11 @@ class BranchPush:
         """Whether one push took all. If not, it may be for any of the refs."""
         branch = f"refs/heads/{self._clone.git.settings.branch}"
         companion = self._seen_with(commit, base)
-        if prepared.objects and self._directly(commit, base, made, companion, prepared):
-            self.outputs.stored(prepared)
-            return True
         seen = (f"+{companion}:{SEEN}",) if companion else ()
         try:
+            if prepared.objects and self._directly(commit, base, made, companion, prepared):
+                self.outputs.stored(prepared)
+                return True
             prepared.pusher.push(
                 branch,
                 f"{commit}:{branch}",
@@ -225,12 +225,13 @@ class BranchPush:
         """
         branch = f"refs/heads/{self._clone.git.settings.branch}"
         companion = self._seen_with(commit, base)
-        if self._directly(commit, base, made, companion):
-            return
         if companion is None:
-            self._pusher.push(branch, f"{commit}:{branch}")
+            if not self._directly(commit, base, made, companion):
+                self._pusher.push(branch, f"{commit}:{branch}")
             return
         try:
+            if self._directly(commit, base, made, companion):
+                return
             self._pusher.push(
                 branch, f"{commit}:{branch}", f"+{companion}:{SEEN}", options=("--atomic",)
             )

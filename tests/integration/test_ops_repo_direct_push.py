@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 from dispatcher.errors import Denied, Unavailable
-from dispatcher.ops_repo import NewFile, OpsRepo, transport
+from dispatcher.ops_repo import NewFile, OpsRepo, OutputsRefused, transport
 from dispatcher.ops_repo.direct_push import DirectPush, LeftToGit, Update
 from dispatcher.ops_repo.git import Done, Git
+from dispatcher.ops_repo.output_refs import OutputFile
 from dispatcher.ops_repo.ownership import Foreign
 from dispatcher.ops_repo.packs import NewObject, pack
 from dispatcher.settings import OpsRepoSettings
@@ -200,6 +201,26 @@ def test_a_hook_that_prints_much_is_not_ended(
     assert publish(repo) == remote.head
     assert (tmp_path / "out").read_text() == "done\n" * 2
     assert commands == []
+
+
+@pytest.mark.parametrize("ref", ["refs/disinto/seen", "refs/disinto/logs/2026-11"])
+def test_a_ref_for_which_the_remote_does_not_answer_keeps_no_result_back(
+    remote: GitRemote, tmp_path: Path, ref: str
+) -> None:
+    remote.hook("update", f"[ $1 != {ref} ] || exec sleep 600")
+    settings = OpsRepoSettings(remote=str(remote.path), timeout_s=3)
+    repo = OpsRepo(git_dir=tmp_path / "clone.git", settings=settings)
+    repo.mark_seen(repo.fetch().commit)
+    (tmp_path / "output").write_bytes(b"output")
+    output = OutputFile(month="2026-11", name="x.stdout", path=tmp_path / "output")
+    try:
+        if ref.endswith("seen"):
+            assert publish(repo) == remote.head
+        else:
+            with pytest.raises(OutputsRefused):
+                repo.publish([RESULT], message="Result", outputs=[output])
+    finally:
+        repo.close()
 
 
 def test_a_stop_ends_a_push(repo: OpsRepo, remote: GitRemote, tmp_path: Path) -> None:
