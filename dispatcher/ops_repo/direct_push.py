@@ -22,12 +22,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from dispatcher.errors import DisintoError
+from dispatcher.ops_repo import transport
 from dispatcher.ops_repo.git import Git
 from dispatcher.ops_repo.packets import BadPacket, Mark, Packets, packet
 from dispatcher.ops_repo.packs import NewObject, pack
 from dispatcher.ops_repo.processes import close_pipes, end_group, ended_after
 from dispatcher.ops_repo.refusals import Why, refusal
-from dispatcher.ops_repo.transport import Transport
+from dispatcher.ops_repo.transport import Transport, Version
 
 BYTES = 4 * 1024 * 1024
 """Bytes of objects, from which on a push is left to git: it sends only what differs."""
@@ -76,6 +77,7 @@ class DirectPush:
         self._git, self._clock = git, clock
         self._lock = threading.Lock()
         self._waiting: subprocess.Popen[bytes] | None = None
+        self._for: Version | None = None
         self._rests_until = 0.0
 
     @property
@@ -89,6 +91,7 @@ class DirectPush:
         with self._lock:
             if self._waiting is None and self.usable and not self._git.conversations.stopped:
                 with suppress(DisintoError, OSError):
+                    self._for = transport.version(self._git.remote)
                     self._waiting = self._git.start_receiver()
 
     def close(self) -> None:
@@ -109,6 +112,8 @@ class DirectPush:
         """
         if not self.usable or sum(len(each.data) for each in objects) > BYTES:
             raise LeftToGit
+        if self._for != transport.version(self._git.remote):
+            self.close()  # it would push to what was there before
         self.prepare()
         process = self._taken()
         if process is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -93,8 +94,7 @@ def receive_pack(remote: str) -> tuple[str, str]:
     Raises:
         Denied: a push would run commands of other users.
     """
-    url = remote.startswith("file://")
-    path = Path(unquote(remote.removeprefix("file://")) if url else remote)
+    path = _path_of(remote)
     if found := foreign(path):
         raise Denied(
             Dependency.REMOTE,
@@ -105,3 +105,29 @@ def receive_pack(remote: str) -> tuple[str, str]:
         )
     # Ours or root's, by our own account; git's would refuse root's.
     return str(repository(path) or path), str(path)
+
+
+Version = tuple[tuple[int, ...], ...]
+"""Which repository a path leads to, and which file configures it."""
+
+
+def version(remote: str) -> Version:
+    """What differs once another repository or configuration is at a remote that is a path; () if there is none.
+
+    Args:
+        remote: an absolute path, or a ``file://`` address.
+    """
+    folder = repository(_path_of(remote))
+    parts: list[tuple[int, ...]] = []
+    if folder is not None:
+        with suppress(OSError):
+            there = folder.stat()
+            parts.append((there.st_dev, there.st_ino))
+            config = (folder / "config").stat()
+            parts.append((config.st_ino, config.st_size, config.st_mtime_ns))
+    return tuple(parts)
+
+
+def _path_of(remote: str) -> Path:
+    url = remote.startswith("file://")
+    return Path(unquote(remote.removeprefix("file://")) if url else remote)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import random
 import select
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -155,6 +156,32 @@ def test_who_may_not_be_pushed_to_any_more_gets_nothing(
     before = remote.head
     monkeypatch.setattr(transport, "foreign", lambda path: Foreign(path, "belongs to eve"))
     with pytest.raises(Denied, match="belongs to eve"):
+        publish(repo)
+    assert remote.head == before
+
+
+def test_what_was_put_in_the_place_of_the_remote_gets_the_push(
+    repo: OpsRepo, remote: GitRemote, tmp_path: Path, receivers: list[subprocess.Popen[bytes]]
+) -> None:
+    """What was prepared works in the directory that was there before."""
+    repo.expect_publish()
+    wait_for_the_list(receivers[0])
+    before = remote.head
+    away = GitRemote.there(remote.path.rename(tmp_path / "away.git"))
+    shutil.copytree(away.path, remote.path)
+    assert publish(repo) == remote.head
+    assert away.head == before
+    assert receivers[0].poll() is not None
+
+
+def test_the_configuration_counts_that_the_remote_has_when_the_push_comes(
+    repo: OpsRepo, remote: GitRemote, receivers: list[subprocess.Popen[bytes]]
+) -> None:
+    repo.expect_publish()
+    wait_for_the_list(receivers[0])
+    before = remote.head
+    remote.git("config", "receive.hideRefs", "refs/heads")
+    with pytest.raises(Denied, match="hidden"):
         publish(repo)
     assert remote.head == before
 
