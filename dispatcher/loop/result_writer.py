@@ -110,6 +110,7 @@ class ResultWriter:
             batch, open_for_more = self._collect(first)
             self._pace.began()
             self._write(batch)
+            self._repo.expect_nothing()  # what was prepared may not have been needed
             self._pace.ended()
 
     def _awaited(self) -> Group | None:

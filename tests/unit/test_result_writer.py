@@ -139,7 +139,35 @@ def test_a_push_that_is_announced_is_prepared_and_ended_if_nothing_comes(
             assert repo.announced.get(timeout=LONGEST_S) == "nothing"
     assert repo.commits == [["x"]] * comes
     ends = [repo.announced.get_nowait() for _ in range(repo.announced.qsize())]
-    assert ends == ["publish", "nothing"] * comes
+    assert ends == ["nothing", "publish", "nothing"] * comes
+
+
+def test_what_was_prepared_is_ended_if_nothing_of_a_batch_is_pushed() -> None:
+    """No output, or no signature: who waits at the remote would wait until the next result."""
+    repo = Repo()
+    fake: Any = repo
+    reported: queue.SimpleQueue[Pushed] = queue.SimpleQueue()
+
+    def sign(entry: Entry) -> str:
+        raise ValueError(entry)
+
+    writer = ResultWriter(
+        fake,
+        sign_result=sign,
+        verifier=Unsigned(),
+        report=reported.put,
+        outputs=Kept(),
+        pace=PushPace(clock=stopped),
+    )
+    writer.start()
+    try:
+        writer.expect()
+        assert repo.announced.get(timeout=LONGEST_S) == "publish"
+        writer.put(result("x"))
+        assert isinstance(reported.get(timeout=LONGEST_S).error, ValueError)
+        assert repo.announced.get(timeout=LONGEST_S) == "nothing"
+    finally:
+        writer.stop()
 
 
 def test_what_is_handed_in_together_is_one_commit() -> None:

@@ -124,6 +124,9 @@ class Repo:
         self.pushed += [f.path for f in files]
         return Published(commit="c", written=(), skipped=())
 
+    def expect_nothing(self) -> None:
+        """Nothing was prepared."""
+
 
 def write(*entries: Entry, **more: Any) -> tuple[list[Pushed], list[str]]:
     reports: list[Pushed] = []
