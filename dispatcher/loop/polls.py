@@ -58,6 +58,13 @@ class FetchPoll:
         self._every_s, self._moved = every_s, moved
         self._due_at = 0.0
         self.head = self._said = ""
+        self._left = False  # the clone, that head
+
+    def left(self) -> None:
+        """Note that the clone may have left the head that the last fetch found, or one under way will
+        find: something of ours was pushed.
+        """
+        self._left = True
 
     def hurry(self, commit: str = "") -> None:
         """Have the repo fetched in the next round.
@@ -65,6 +72,7 @@ class FetchPoll:
         Args:
             commit: at which the branch is said to be (hex); "" for any. If the last fetch found it there,
                 also one that is under way now, another would find nothing: each push is reported by itself.
+                That counts only while the clone is where that fetch left it.
         """
         if commit and self._said in ("", commit):
             self._said = commit
@@ -76,9 +84,16 @@ class FetchPoll:
         if not self._pollers.free(Dependency.REMOTE):
             return
         said, self._said = self._said, ""
-        if said not in ("", self.head) or now >= self._due_at or Dependency.REMOTE in back:
+        unknown = said and (said != self.head or self._left)
+        if unknown or now >= self._due_at or Dependency.REMOTE in back:
             self._due_at = now + self._every_s
-            self._pollers.run(Dependency.REMOTE, self._repo.fetch, self._fetched)
+            self._left = False
+            self._pollers.run(
+                Dependency.REMOTE,
+                self._repo.fetch,
+                self._fetched,
+                failed=lambda _error: self.left(),  # it may have moved the clone before
+            )
 
     def next_in(self) -> float | None:
         free = self._pollers.free(Dependency.REMOTE)

@@ -207,6 +207,8 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
     pollers = Pollers(executor, outages, tracker)
 
     def moved(followed: Callable[[], None] = lambda: None) -> None:
+        """Something of ours was pushed."""
+        fetching.left()
         heads.look(followed)
 
     def write(actions: Sequence[NewAction]) -> None:
@@ -215,6 +217,7 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
 
     def written(pushed: Pushed) -> None:
         """The source goes on once it is recorded whether somebody touched the files meanwhile."""
+        fetching.left()
         heads.not_written(action.action_id for action in pushed.actions)
         if (brought := pushed.brought()) and pushed.published:
             commit, recorded = pushed.published.commit, partial(sources.pushed, pushed)
@@ -258,6 +261,13 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
         arrived=lambda changes, first: steps.arrivals.came(changes, first=first),
     )
 
+    fetching = FetchPoll(
+        components.repo,
+        pollers,
+        every_s=settings.ops_repo.poll_interval_s,
+        moved=heads.look,
+    )
+
     def archived(actions: int) -> None:
         tracker.event("archived", actions=actions)
         moved()
@@ -273,12 +283,7 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
         steps=steps,
         heads=heads,
         reloading=Reloading(components.rules, view, pollers, tracker),
-        fetching=FetchPoll(
-            components.repo,
-            pollers,
-            every_s=settings.ops_repo.poll_interval_s,
-            moved=moved,
-        ),
+        fetching=fetching,
         vetting=VettingPoll(view, pollers, tracker),
         lead=LeadPoll(components.leadership, pollers, outages),
         engine=engine,

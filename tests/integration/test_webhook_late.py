@@ -1,4 +1,4 @@
-"""A webhook's call that comes when the branch has been fetched already."""
+"""A webhook's call that names a head which the last fetch found."""
 
 from __future__ import annotations
 
@@ -37,3 +37,23 @@ def test_nothing_is_asked_ahead_about_a_merge_that_was_fetched(stage: Stage) -> 
     service.request_merged(8, "a" * 40)
     assert heard.wait(WAIT_S)
     assert asked == [(8, "a" * 40)]
+
+
+def test_a_branch_that_is_pushed_back_over_our_result_is_fetched(stage: Stage) -> None:
+    """The call names the head that the last fetch found. The result came after that, and is gone."""
+    stage.scene.environ["DISINTO_OPS_REPO__POLL_INTERVAL_S"] = "3600"
+    head = stage.scene.merge({path("one"): action("one")}, "Add one")
+    service = stage.start()
+    stage.runs(1)
+    (run,) = stage.scheduler.running()
+    stage.scheduler.end(run)
+
+    @eventually
+    def views(*, result: bool) -> None:
+        assert stage.watch.last is not None
+        assert (stage.watch.last.head != head) == result
+
+    views(result=True)
+    stage.scene.git("push", "-q", "--force", "origin", f"{head}:main")
+    service.branch_moved(head)
+    views(result=False)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from dispatcher.errors import Dependency
+from dispatcher.errors import Dependency, Unavailable
 from dispatcher.loop.polls import FetchPoll
 from dispatcher.ops_repo import Head
 
@@ -18,6 +18,7 @@ class Fetches:
     """Stands for clone and pollers: a fetch begins at once, and ends when the test says so."""
 
     ends: list[Callable[[Head], None]] = field(default_factory=list)
+    failed: Callable[[Exception], None] = lambda _error: None
     begun: int = 0
     moved: int = 0
 
@@ -25,16 +26,28 @@ class Fetches:
         assert dependency is Dependency.REMOTE
         return not self.ends
 
-    def run(self, _dependency: Dependency, ask: object, learn: Callable[[Head], None]) -> None:
+    def run(
+        self,
+        _dependency: Dependency,
+        ask: object,
+        learn: Callable[[Head], None],
+        *,
+        failed: Callable[[Exception], None] = lambda _error: None,
+    ) -> None:
         assert ask == self.fetch
         self.begun += 1
         self.ends.append(learn)
+        self.failed = failed
 
     def fetch(self) -> Head:
         raise AssertionError("not on the loop's thread")
 
     def end(self, commit: str) -> None:
         self.ends.pop()(Head(commit=commit, seen=None, rewritten=False))
+
+    def fail(self) -> None:
+        self.ends.pop()
+        self.failed(Unavailable(Dependency.REMOTE, "no answer"))
 
     def move(self) -> None:
         self.moved += 1
@@ -122,3 +135,38 @@ def test_a_head_that_is_not_there_is_fetched_once_for_each_call_that_names_it() 
         fetches.end(ONE)
         poll.work(())
         assert fetches.begun == count
+
+
+def test_a_branch_that_is_pushed_back_over_our_own_push_is_fetched() -> None:
+    """The last fetch found it there, but the clone has left that head since."""
+    poll, fetches = begun()
+    poll.left()
+    poll.hurry(ONE)
+    poll.work(())
+    assert fetches.begun == 2
+    fetches.end(ONE)
+    poll.hurry(ONE)
+    poll.work(())
+    assert fetches.begun == 2
+
+
+def test_a_fetch_that_began_before_our_own_push_does_not_tell_where_the_clone_is() -> None:
+    poll, fetches = begun()
+    poll.hurry()
+    poll.work(())
+    poll.left()
+    fetches.end(ONE)
+    poll.hurry(ONE)
+    poll.work(())
+    assert fetches.begun == 3
+
+
+def test_after_a_fetch_that_failed_any_head_is_fetched() -> None:
+    """It may have moved the clone before it failed."""
+    poll, fetches = begun()
+    poll.hurry(TWO)
+    poll.work(())
+    fetches.fail()
+    poll.hurry(ONE)
+    poll.work(())
+    assert fetches.begun == 3
