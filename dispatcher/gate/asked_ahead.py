@@ -110,6 +110,7 @@ class AskedAhead:
                     self._threads,
                     number,
                     asked_at=now,
+                    lasts_s=lambda: self._left_s(now),
                     most_permissions=self._most_permissions,
                 ),
                 at=now,
@@ -123,7 +124,7 @@ class AskedAhead:
         """
         with self._lock:
             asked = self._asked.get((number, commit))
-        if asked is None or (lasts_s := LASTS_S - (self._clock() - asked.at)) <= 0:
+        if asked is None or (lasts_s := self._left_s(asked.at)) <= 0:
             return None
         try:
             request = asked.request.result(timeout=lasts_s)
@@ -132,6 +133,10 @@ class AskedAhead:
         if request is None or not merged_here(request, commit, self._branch):
             return None
         return Ahead(request=request, records=asked.records)
+
+    def _left_s(self, asked_at: float) -> float:
+        """Seconds for which answers count that were asked for at this time."""
+        return max(0.0, LASTS_S - (self._clock() - asked_at))
 
     def drop(self) -> None:
         """Forget all answers, because something may have changed."""

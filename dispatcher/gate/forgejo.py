@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from dispatcher.errors import DisintoError
 from dispatcher.forge import TooLarge
-from dispatcher.forge.records import Permission, Request, User
+from dispatcher.forge.records import Request, User
 from dispatcher.gate.approval import ReviewCandidate, Submission, weigh
 from dispatcher.gate.approvers import Approvers, Forge, administers
 from dispatcher.gate.asked_ahead import Ahead, AskedAhead
@@ -157,7 +157,7 @@ class ForgejoGate:
         ahead = self._asked_ahead(lineage)
         if ahead is not None:
             # These answers are older than the question: they only approve.
-            with suppress(_No, DisintoError):
+            with suppress(_No, DisintoError, TimeoutError):
                 return self._decided(question, lineage, ahead)
         return self._decided(question, lineage, None)
 
@@ -389,12 +389,12 @@ class ForgejoGate:
         if request.user is None:
             return (), "the account that opened it is gone, so it is unknown who is not its author"
         number = request.number
-        reviews = records.reviews.result() if records else self._forge.reviews(number)
+        reviews = records.answer(records.reviews) if records else self._forge.reviews(number)
         if not reviews:
             missing = self._missing(need, (), frozenset({request.user.name}))
             return (), f"nobody reviewed it; {missing}"
         if records is not None:
-            pushes, commits = records.pushes.result(), records.commits.result()
+            pushes, commits = records.answer(records.pushes), records.answer(records.commits)
         else:
             pushes, commits = self._both(
                 lambda: self._forge.pushes(number), lambda: self._forge.request_commits(number)
@@ -409,9 +409,8 @@ class ForgejoGate:
             )
         weighed = weigh(submission, need.people)
         votes, passed_over = [], list(weighed.passed_over)
-        permissions = records.permissions if records else {}
         for candidate in weighed.candidates[:MAX_CANDIDATES]:
-            vote = self._vote(candidate, weighed.addresses, need, permissions)
+            vote = self._vote(candidate, weighed.addresses, need, records)
             if isinstance(vote, Vote):
                 votes.append(vote)
             else:
@@ -427,15 +426,15 @@ class ForgejoGate:
         candidate: ReviewCandidate,
         addresses: frozenset[str],
         need: Need,
-        permissions: Mapping[str, Future[Permission | None]],
+        records: RequestRecords | None,
     ) -> Vote | str:
         """The approval, or why it does not count.
 
         Args:
-            permissions: that are known, or asked for, by login.
+            records: with permissions that are known, or asked for.
         """
         user, people = candidate.user, need.people
-        account, vote = self._account(user, need, permissions.get(user.login))
+        account, vote = self._account(user, need, records)
         if account is None:
             return "approved it but no longer has an account"
         if not any(vote.may_count_for(rule, people) for rule in need.rules):
@@ -447,11 +446,14 @@ class ForgejoGate:
         return vote
 
     def _account(
-        self, user: User, need: Need, permission: Future[Permission | None] | None
+        self, user: User, need: Need, records: RequestRecords | None
     ) -> tuple[User | None, Vote]:
         """The account as it is now, and its approval. An answer about its permission has both."""
         if self._by_permission(need):
-            answer = permission.result() if permission else self._forge.permission(user.login)
+            asked = records.permissions.get(user.login) if records else None
+            answer = (
+                records.answer(asked) if records and asked else self._forge.permission(user.login)
+            )
             vote = Vote(name=user.login, listed=administers(answer), teams=frozenset())
             if answer is None or answer.user is not None:
                 return (answer.user if answer else None), vote

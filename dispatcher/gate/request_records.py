@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from typing import TypeVar
 
 from dispatcher.forge.records import Permission, Push, RequestCommit, Review
 from dispatcher.gate.approval import approving
 from dispatcher.gate.approvers import Forge
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +24,7 @@ class RequestRecords:
         asked_at: when (monotonic seconds), if that was before the question; None otherwise.
         reviews, pushes, commits: all of them.
         permissions: of those who approved, by login; complete once ``reviews`` is.
+        lasts_s: seconds for which they are still waited for; None if it is for as long as it takes.
     """
 
     number: int
@@ -30,12 +34,21 @@ class RequestRecords:
     pushes: Future[Sequence[Push]]
     commits: Future[Sequence[RequestCommit]]
     permissions: dict[str, Future[Permission | None]]
+    lasts_s: Callable[[], float | None] = lambda: None
+
+    def answer(self, of: Future[T]) -> T:
+        """One of the answers.
+
+        Raises:
+            TimeoutError: it was not here in time.
+        """
+        return of.result(timeout=self.lasts_s())
 
     def head(self, forge: Forge) -> str | None:
         """The commit that was merged, from ``refs/pull/<n>/head``; None if the forge does not report it.
-        It heads the request's commits, which the forge lists from the same ref.
+        It heads the request's commits, which the forge lists from the same ref. Errors as ``answer``.
         """
-        return newest(self.commits.result()) or forge.merged_head(self.number)
+        return newest(self.answer(self.commits)) or forge.merged_head(self.number)
 
 
 def ask(
@@ -45,6 +58,7 @@ def ask(
     *,
     asked_in: tuple[int, int] = (0, 0),
     asked_at: float | None = None,
+    lasts_s: Callable[[], float | None] = lambda: None,
     most_permissions: int = 0,
 ) -> RequestRecords:
     """Ask for all of them, without waiting for the answers.
@@ -65,6 +79,7 @@ def ask(
         number=number,
         asked_in=asked_in,
         asked_at=asked_at,
+        lasts_s=lasts_s,
         reviews=threads.submit(reviews),
         commits=threads.submit(forge.request_commits, number),
         pushes=threads.submit(forge.pushes, number),

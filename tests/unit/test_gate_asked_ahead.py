@@ -41,11 +41,12 @@ class Ahead(Scene):
     """A gate that is told of merges, beside a clone whose merge commit names the request."""
 
     history: FakeHistory = field(default_factory=lambda: FakeHistory(named=5))
+    threads: Executor = field(default_factory=AtOnce)
     asked: AskedAhead = field(init=False)
 
     def __post_init__(self) -> None:
         self.asked = AskedAhead(
-            self.forge, branch="main", permissions=True, clock=self.clock, threads=AtOnce()
+            self.forge, branch="main", permissions=True, clock=self.clock, threads=self.threads
         )
         self.gate = ForgejoGate(
             forge=self.forge,
@@ -224,6 +225,29 @@ def test_the_gate_waits_for_no_answer_longer_than_it_lasts() -> None:
     waiting.start()
     waiting.join(20)
     assert found == [None]
+
+
+class Some(AtOnce):
+    """Of a forge that does not answer one kind of call."""
+
+    def __init__(self, silent: str) -> None:
+        self._silent = silent
+
+    def submit(self, call: Callable[..., T], /, *args: Any, **named: Any) -> Future[T]:
+        return Future() if call.__name__ == self._silent else super().submit(call, *args, **named)
+
+
+@pytest.mark.parametrize("silent", ["reviews", "request_commits", "pushes", "permission"])
+def test_of_a_call_that_is_not_answered_in_time_the_gate_asks_again(silent: str) -> None:
+    scene = Ahead(threads=Some(silent))
+    scene.reported()
+    scene.clock.now += LASTS_S * 0.99
+    found: list[object] = []
+    waiting = Thread(target=lambda: found.append(scene.ask().answer), daemon=True)
+    waiting.start()
+    waiting.join(20)
+    assert found == [Answer.APPROVED]
+    assert scene.counted["reviews"] == (1 if silent == "reviews" else 2)
 
 
 def test_of_a_question_that_failed_the_gate_asks_again() -> None:
