@@ -200,7 +200,7 @@ class ControlLoop:
     def _look_now(self, head: str = "", *, keep_approvals: bool = False) -> None:
         self._term.fetching.hurry(head)
         self._term.outages.wake(Dependency.LEAD)  # a person may have taken it over for us
-        self._term.view.invalidate_answers(keep_approvals=keep_approvals)
+        self._term.asking_again.request(keep_approvals=keep_approvals)
         self._term.claims.mark_stale()  # a person may have cancelled what waited
 
     def _ask_ahead(self, number: int, commit: str) -> None:

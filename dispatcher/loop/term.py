@@ -16,6 +16,7 @@ from dispatcher.errors import Dependency
 from dispatcher.ledger.base import Lease
 from dispatcher.loop.archive import Archive
 from dispatcher.loop.archive_passes import ArchivePasses
+from dispatcher.loop.asking_again import AskingAgain
 from dispatcher.loop.cancel_requests import CancelRequests
 from dispatcher.loop.claim_cache import ClaimCache
 from dispatcher.loop.cleanup import Cleanup
@@ -60,6 +61,7 @@ class Term:
     heads: Heads
     reloading: Reloading
     fetching: FetchPoll
+    asking_again: AskingAgain
     vetting: VettingPoll
     lead: LeadPoll
     engine: EnginePoll
@@ -113,6 +115,7 @@ class Term:
         self.reloading.work()
         back = self._back()
         self.fetching.work(back)
+        self.asking_again.work()
         self.vetting.work()
         self.lead.work()
         self.engine.work(back)
@@ -137,6 +140,7 @@ class Term:
         """Seconds until something falls due by itself; None if nothing does."""
         pauses = (
             self.fetching.next_in(),
+            self.asking_again.next_in(),
             self.vetting.next_in(),
             self.engine.next_in(),
             self.progress.next_in(),
@@ -284,6 +288,7 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
         heads=heads,
         reloading=Reloading(components.rules, view, pollers, tracker),
         fetching=fetching,
+        asking_again=AskingAgain(view),
         vetting=VettingPoll(view, pollers, tracker),
         lead=LeadPoll(components.leadership, pollers, outages),
         engine=engine,

@@ -300,6 +300,10 @@ class View:
             keep_approvals: whether approvals stay until they are due.
         """
         self.components.gate.invalidate(keep_approvals=keep_approvals)
+        self.drop_answers(keep_approvals=keep_approvals)
+
+    def drop_answers(self, *, keep_approvals: bool) -> None:
+        """The same of what is known here. The gate keeps what it keeps."""
         self._judge_all(self._answers.invalidate(keep_approvals=keep_approvals))
 
     def rewritten(self) -> None:
