@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dispatcher.errors import Misconfigured
-from dispatcher.model.merges import named_request
+from dispatcher.model.merges import LARGEST_NUMBER, named_request
 from dispatcher.model.paths import ACTION_ENDING, ACTIONS_PATH
 from dispatcher.settings import SHORTEST_SECRET
 
@@ -131,8 +131,9 @@ class PushHook:
             return Judgement(outcome=Outcome.IGNORED, reason="another repository")
         if ref := _text(payload, "ref"):
             return self._of_push(ref, payload)
-        if _text(payload, "action") in _WITHOUT_PUSH and "pull_request" in payload:
-            return self._of_request(payload["pull_request"])
+        action = _text(payload, "action")
+        if action in _WITHOUT_PUSH and "pull_request" in payload:
+            return self._of_request(payload["pull_request"], closed=action == "closed")
         return Judgement(outcome=Outcome.LOOK, reason=self._accepted)
 
     def _of_push(self, ref: str, payload: object) -> Judgement:
@@ -146,16 +147,18 @@ class PushHook:
             merged=_merged(payload),
         )
 
-    def _of_request(self, request: object) -> Judgement:
+    def _of_request(self, request: object, *, closed: bool) -> Judgement:
         """A call about a pull request that was merged, or only opened, changed or closed. The forge sends
         this one at the end of a merge, on a way of its own: it may be here before that of the push.
         """
-        if not isinstance(request, dict) or request.get("merged") is not True:
+        if not closed or not isinstance(request, dict) or request.get("merged") is not True:
             return Judgement(outcome=Outcome.IGNORED, reason="nothing was merged")
         if f"refs/heads/{_text(request, 'base', 'ref')}" != self._ref:
             return Judgement(outcome=Outcome.IGNORED, reason="another branch")
         commit, number = _commit(request, "merge_commit_sha"), request.get("number")
-        merged = (number, commit) if type(number) is int and number > 0 and commit else None
+        merged = None
+        if commit and type(number) is int and 0 < number <= LARGEST_NUMBER:
+            merged = (number, commit)
         return Judgement(
             outcome=Outcome.LOOK, reason=self._accepted, pushed=True, head=commit, merged=merged
         )

@@ -6,6 +6,9 @@ import re
 
 _REQUEST = re.compile(r"\(#([0-9]{1,9})\)")
 
+LARGEST_NUMBER = 10**9 - 1
+"""Of a pull request."""
+
 _LONGEST = 4_096
 """Characters of a subject that are searched."""
 

@@ -245,6 +245,7 @@ def test_a_merged_request_is_named_with_the_head_that_it_made(site: Site) -> Non
     [
         {"number": 0},
         {"number": True},
+        {"number": 10**9},
         {"number": "7"},
         {"number": None},
         {"merge_commit_sha": None},
@@ -267,6 +268,7 @@ def test_a_merged_request_that_cannot_be_asked_about_only_looks(
         {**MERGED_REQUEST, "pull_request": {**REQUEST, "base": {"ref": "topic"}}},
         {**MERGED_REQUEST, "pull_request": {**REQUEST, "base": None}},
         {**MERGED_REQUEST, "pull_request": 3},
+        {**MERGED_REQUEST, "action": "edited"},  # merged long ago, and has another title
         {**MERGED_REQUEST, "action": "opened", "pull_request": {**REQUEST, "merged": False}},
         {**MERGED_REQUEST, "action": "edited", "pull_request": {**REQUEST, "merged": False}},
         {**MERGED_REQUEST, "repository": {"full_name": "ops/other"}},
