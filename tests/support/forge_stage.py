@@ -190,7 +190,14 @@ class Stage:
         return int(self.repo(account, "POST", f"/pulls/{number}/reviews", body)["id"])
 
     def merge(self, account: Account, number: int, style: str = "merge", **extra: str) -> str:
-        """Merge, as soon as the forge has made up its mind; answers the recorded merge commit."""
+        """Merge, and answer the recorded merge commit."""
+        self.request_merge(account, number, style, **extra)
+        return str(self.repo(account, "GET", f"/pulls/{number}")["merge_commit_sha"])
+
+    def request_merge(
+        self, account: Account, number: int, style: str = "merge", **extra: str
+    ) -> None:
+        """Merge, as soon as the forge has made up its mind; returns when it has answered."""
         for attempt in tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda e: isinstance(e, Refused) and e.status == 405),
             stop=tenacity.stop_after_delay(20),
@@ -199,7 +206,6 @@ class Stage:
         ):
             with attempt:
                 self.repo(account, "POST", f"/pulls/{number}/merge", {"Do": style, **extra})
-        return str(self.repo(account, "GET", f"/pulls/{number}")["merge_commit_sha"])
 
     def land(self, account: Account, number: int, style: str = "merge") -> str:
         """Approved by the boss, merged by its author."""
