@@ -1,8 +1,8 @@
 """Has the gates asked again when a webhook or a person says so, at a bounded rate.
 
 What the gates keep is dropped at once: no run starts by it. What the loop knows of their decisions is
-dropped at most so often: an action whose decision is dropped starts only after the next one, and whoever
-repeats a signed call could keep it from starting, and have the forge asked without end.
+dropped at most so often: an action whose decision is dropped starts only after the next one, so a repeated
+signed call could keep it from starting, and have the forge asked without end.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from dispatcher.loop.push_pace import PushPace
 from dispatcher.loop.view import View
 
 AT_ONCE = 4
@@ -20,7 +21,7 @@ EVERY_S = 1.0
 
 
 class AskingAgain:
-    """A token bucket. Used by the loop's thread only.
+    """Used by the loop's thread only.
 
     Args:
         view: whose decisions are dropped.
@@ -28,8 +29,8 @@ class AskingAgain:
     """
 
     def __init__(self, view: View, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._view, self._clock = view, clock
-        self._left, self._at = float(AT_ONCE), clock()
+        self._view = view
+        self._pace = PushPace(distance_s=EVERY_S, at_once=AT_ONCE, clock=clock)
         self._requested = self._all = False
 
     def request(self, *, keep_approvals: bool) -> None:
@@ -44,19 +45,14 @@ class AskingAgain:
 
     def work(self) -> None:
         """Follow what was requested, if it may be."""
-        if not self._requested:
+        if not self._requested or self._pace.pause_s() > 0:
             return
-        now = self._clock()
-        self._left = min(float(AT_ONCE), self._left + (now - self._at) / EVERY_S)
-        self._at = now
-        if self._left >= 1.0:
-            self._left -= 1.0
-            keep_approvals = not self._all
-            self._requested = self._all = False
-            self._view.drop_answers(keep_approvals=keep_approvals)
+        keep_approvals = not self._all
+        self._requested = self._all = False
+        self._pace.began()
+        self._view.drop_answers(keep_approvals=keep_approvals)
+        self._pace.ended()
 
     def next_in(self) -> float | None:
         """Seconds until what was requested may be followed; None if nothing was."""
-        if not self._requested:
-            return None
-        return max(0.0, (1.0 - self._left) * EVERY_S - (self._clock() - self._at))
+        return self._pace.pause_s() if self._requested else None

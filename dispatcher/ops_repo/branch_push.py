@@ -130,16 +130,14 @@ class BranchPush:
         companion = self._seen_with(commit, base)
         seen = (f"+{companion}:{SEEN}",) if companion else ()
         try:
-            if prepared.objects and self._directly(commit, base, made, companion, prepared):
-                self.outputs.stored(prepared)
-                return True
-            prepared.pusher.push(
-                branch,
-                f"{commit}:{branch}",
-                *prepared.refspecs,
-                *seen,
-                options=("--atomic", *prepared.leases),
-            )
+            if not self._directly(commit, base, made, companion, prepared):
+                prepared.pusher.push(
+                    branch,
+                    f"{commit}:{branch}",
+                    *prepared.refspecs,
+                    *seen,
+                    options=("--atomic", *prepared.leases),
+                )
         except LostRace as lost:
             if lost.lock:
                 return False
@@ -192,7 +190,7 @@ class BranchPush:
         prepared: Prepared | None = None,
     ) -> bool:
         """Whether all of it is on the remote, without ``git push``."""
-        if not made:
+        if not made or (prepared is not None and not prepared.objects):
             return False
         updates = [
             Update(ref=f"refs/heads/{self._clone.git.settings.branch}", old=base, new=commit)
@@ -208,9 +206,6 @@ class BranchPush:
             self.direct.push(updates, [*made, *(prepared.objects if prepared else ())])
         except LeftToGit:
             return False
-        if companion is not None:
-            self._seen_waits = False
-            self._seen.taken()
         return True
 
     def push(self, commit: str, base: str, made: Sequence[NewObject] = ()) -> None:
@@ -230,11 +225,10 @@ class BranchPush:
                 self._pusher.push(branch, f"{commit}:{branch}")
             return
         try:
-            if self._directly(commit, base, made, companion):
-                return
-            self._pusher.push(
-                branch, f"{commit}:{branch}", f"+{companion}:{SEEN}", options=("--atomic",)
-            )
+            if not self._directly(commit, base, made, companion):
+                self._pusher.push(
+                    branch, f"{commit}:{branch}", f"+{companion}:{SEEN}", options=("--atomic",)
+                )
         except LostRace as lost:
             if not lost.lock:
                 raise

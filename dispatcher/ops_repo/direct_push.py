@@ -121,7 +121,9 @@ class DirectPush:
         git = self._git
         try:
             try:
-                git.path_options("push")  # once more: it may have been prepared a while ago
+                transport.receive_pack(
+                    git.remote
+                )  # once more: it may have been prepared a while ago
             except DisintoError as error:
                 raise LeftToGit from error
             with (
@@ -140,7 +142,7 @@ class DirectPush:
         except BaseException:
             end_group(process)
             raise
-        close_pipes(process)  # what its hooks have left running goes on
+        close_pipes(process)  # what its hooks left running is not ended
 
     def _taken(self) -> subprocess.Popen[bytes] | None:
         with self._lock:

@@ -37,7 +37,8 @@ def write(git_dir: Path, kind: str, data: bytes, *, like: str) -> str:
     Raises:
         GitFailed: it cannot be written.
     """
-    whole, oid = _whole(kind, data), name(kind, data, like=like)
+    whole = _whole(kind, data)
+    oid = hashed(whole, like=like).hex()
     file = git_dir / "objects" / oid[:2] / oid[2:]
     try:
         _place(file, zlib.compress(whole, _LEVEL))
@@ -49,8 +50,13 @@ def write(git_dir: Path, kind: str, data: bytes, *, like: str) -> str:
 
 def name(kind: str, data: bytes, *, like: str) -> str:
     """The hash of an object; the arguments are those of ``write``."""
+    return hashed(_whole(kind, data), like=like).hex()
+
+
+def hashed(data: bytes, *, like: str) -> bytes:
+    """The digest of some bytes, by the algorithm of a repository in which ``like`` is the hash of an object."""
     algorithm = "sha1" if len(like) == _SHA1_DIGITS else "sha256"
-    return hashlib.new(algorithm, _whole(kind, data), usedforsecurity=False).hexdigest()
+    return hashlib.new(algorithm, data, usedforsecurity=False).digest()
 
 
 def make_repository(git_dir: Path) -> None:

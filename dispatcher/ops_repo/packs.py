@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dispatcher.ops_repo.loose_objects import hashed
+
 _KINDS = {"commit": 1, "tree": 2, "blob": 3}
 
 _LEVEL = 1
-_SHA1_DIGITS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,11 @@ def pack(objects: Sequence[NewObject], *, like: str) -> bytes:
     Args:
         like: hash of any object of the repository, which tells by which algorithm it names objects.
     """
-    algorithm = "sha1" if len(like) == _SHA1_DIGITS else "sha256"
     parts = [b"PACK" + (2).to_bytes(4, "big") + len(objects).to_bytes(4, "big")]
     for each in objects:
         parts += [_header(_KINDS[each.kind], len(each.data)), zlib.compress(each.data, _LEVEL)]
     whole = b"".join(parts)
-    return whole + hashlib.new(algorithm, whole, usedforsecurity=False).digest()
+    return whole + hashed(whole, like=like)
 
 
 def _header(kind: int, size: int) -> bytes:
