@@ -10,21 +10,23 @@ import select
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from dispatcher.errors import Denied, Unavailable
 from dispatcher.ops_repo import NewFile, OpsRepo, OutputsRefused, transport
 from dispatcher.ops_repo.direct_push import DirectPush, LeftToGit, Update
-from dispatcher.ops_repo.git import Done, Git
+from dispatcher.ops_repo.git import Git
 from dispatcher.ops_repo.output_refs import OutputFile
 from dispatcher.ops_repo.ownership import Foreign
 from dispatcher.ops_repo.packs import NewObject, pack
 from dispatcher.settings import OpsRepoSettings
 from tests.servers.git_remote import GitRemote
+from tests.support.clone import commands
+
+__all__ = ["commands"]
 
 pytestmark = pytest.mark.needs("git")
 
@@ -45,20 +47,6 @@ def repo(tmp_path: Path, remote: GitRemote) -> Iterator[OpsRepo]:
     made.mark_seen(made.fetch().commit)
     yield made
     made.close()
-
-
-@pytest.fixture
-def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """git's subcommands that are run from now on, except for processes that are kept."""
-    names: list[str] = []
-    run = Git._run
-
-    def noted(git: Git, git_dir: Path, args: Sequence[str], **more: Any) -> Done:
-        names.append(args[0])
-        return run(git, git_dir, args, **more)
-
-    monkeypatch.setattr(Git, "_run", noted)
-    return names
 
 
 @pytest.fixture

@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import random
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,11 +16,11 @@ from dispatcher.ops_repo.committing import Committer
 from dispatcher.ops_repo.direct_push import DirectPush
 from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.fast_import import added, removed
-from dispatcher.ops_repo.git import Done, Git
 from tests.servers.git_remote import GitRemote
 from tests.support.clone import at_head as repo
+from tests.support.clone import commands
 
-__all__ = ["repo"]
+__all__ = ["commands", "repo"]
 
 pytestmark = pytest.mark.needs("git")
 
@@ -36,20 +34,6 @@ def remote(tmp_path: Path) -> GitRemote:
     made = GitRemote(tmp_path / "remote.git")
     made.commit({"README.md": b"ops\n", ACTION: b"x"})
     return made
-
-
-@pytest.fixture
-def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """git's subcommands that are run from now on, except for the process that reads objects."""
-    names: list[str] = []
-    run = Git._run
-
-    def noted(git: Git, git_dir: Path, args: Sequence[str], **more: Any) -> Done:
-        names.append(args[0])
-        return run(git, git_dir, args, **more)
-
-    monkeypatch.setattr(Git, "_run", noted)
-    return names
 
 
 @pytest.mark.parametrize("directly", [True, False])

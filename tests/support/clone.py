@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dispatcher.ops_repo import OpsRepo
+from dispatcher.ops_repo.git import Done, Git
 from dispatcher.settings import OpsRepoSettings
 from tests.servers.git_remote import GitRemote
 
@@ -34,6 +36,20 @@ def at_head(tmp_path: Path, remote: GitRemote) -> Iterator[OpsRepo]:
     made.mark_seen(made.fetch().commit)
     yield made
     made.close()
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """git's subcommands that are run from now on, except for processes that are kept."""
+    names: list[str] = []
+    run = Git._run
+
+    def noted(git: Git, git_dir: Path, args: Sequence[str], **more: Any) -> Done:
+        names.append(args[0])
+        return run(git, git_dir, args, **more)
+
+    monkeypatch.setattr(Git, "_run", noted)
+    return names
 
 
 def opened(root: Path, remote: GitRemote) -> OpsRepo:
