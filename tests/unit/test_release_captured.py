@@ -31,12 +31,15 @@ def test_what_a_program_prints_is_captured_apart() -> None:
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_what_cannot_run_is_an_error_of_whoever_asked(failure: type[PermanentError]) -> None:
+def test_what_cannot_run_is_an_error_of_whoever_asked(
+    failure: type[PermanentError], tmp_path: Path
+) -> None:
     with pytest.raises(failure, match="no-such-program is not installed") as raised:
         captured(["no-such-program"], timeout_s=60, failure=failure)
     assert "Install it" in (raised.value.remedy or "")
-    with pytest.raises(failure, match="asks: /nowhere: No such file or directory"):
-        captured([sys.executable], timeout_s=60, failure=failure, name="asks", cwd=Path("/nowhere"))
+    absent = tmp_path / "absent"
+    with pytest.raises(failure, match=f"asks: {absent}: No such file or directory"):
+        captured([sys.executable], timeout_s=60, failure=failure, name="asks", cwd=absent)
     with pytest.raises(failure, match=r"waits: timed out after 0.01 s"):
         captured(["sleep", "600"], timeout_s=0.01, failure=failure, name="waits")
 
