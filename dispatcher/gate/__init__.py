@@ -5,8 +5,9 @@
 * ``sourced``: puts the question about an action that the dispatcher wrote to what defines it
 * ``expiry``: approves what destroys an expired thing, through the run that gave it its lifetime
 * ``main_branch``, ``signed``, ``forgejo``: a gate each; ``approvers``: who may approve by the forge; ``trailer`` reads what a signature
-  approves; ``landing``, ``request_records`` and ``approval`` find, read and judge the merged pull request, and
-  ``asked_ahead`` begins to read it when a webhook reports the merge
+  approves; ``landing``, ``request_records`` and ``approval`` find, read and judge the merged pull request,
+  ``request_approval`` asks whose approval of it counts, and ``asked_ahead`` begins to read it when a webhook
+  reports the merge
 * ``tally`` counts approvals where the policy asks for more than one, or for certain people, and
   ``approval_commits`` finds those that leave the file as it is (``signed``)
 * ``history``: what gates need of git; ``ops_repo`` implements it

@@ -2,31 +2,29 @@
 
 The steps of a decision: where the content comes from (git), which request merged it (git and
 forge), whether the reviewed, the merged and the present content are one blob, and whose approval
-counts. Any inconsistency is a refusal; any unavailable server is an exception.
+counts (``request_approval``). Any inconsistency is a refusal; any unavailable server is an exception.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from dispatcher.errors import DisintoError
 from dispatcher.forge import TooLarge
-from dispatcher.forge.records import Request, User
-from dispatcher.gate.approval import ReviewCandidate, Submission, weigh
-from dispatcher.gate.approvers import Approvers, Forge, administers
+from dispatcher.forge.records import Request
+from dispatcher.gate.approvers import Approvers, Forge
 from dispatcher.gate.asked_ahead import Ahead, AskedAhead
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.gate.history import Broken, History, origin, short
 from dispatcher.gate.landing import find_settled, merged_request
+from dispatcher.gate.request_approval import RequestApprovals
 from dispatcher.gate.request_records import RequestRecords, ask
-from dispatcher.gate.tally import Vote, count, in_words
-from dispatcher.model.approval_need import Need, Rule
+from dispatcher.model.approval_need import Need
 from dispatcher.ops_repo.lineage import Lineage
 
 LOOK_BACK_PAGES = 4
@@ -36,9 +34,6 @@ FRESH_S = 1.0
 """Seconds for which an answer about a request is reused for its other files. A withdrawn approval
 may still start a run for this long."""
 
-MAX_CANDIDATES = 10
-"""Approvals whose authors are looked up for one request."""
-
 MERGE_SETTLES_S = 30.0
 """A commit younger than this is looked up again, ``SETTLE_TRIES`` times in all, before it counts as
 pushed past the requests. More patient than ``dispatcher.gate.landing``: a request that was missed here
@@ -46,13 +41,8 @@ refuses an approved action."""
 
 SETTLE_TRIES = 5
 
-PASSED_OVER_SHOWN = 5
-
 THREADS = 8
 """Threads for calls to the forge, besides those of the callers."""
-
-_A = TypeVar("_A")
-_B = TypeVar("_B")
 
 
 class _No(Exception):
@@ -110,7 +100,6 @@ class ForgejoGate:
         self._forge = forge
         self._history = history
         self._branch = branch
-        self._approvers = approvers
         self._ahead = ahead
         self._clock = clock
         self._wall = wall
@@ -120,6 +109,7 @@ class ForgejoGate:
         self._judged: dict[tuple[int, str, Need], _Judged] = {}
         self._round = (0, 0)  # invalidations of all, and of all but approvals
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="forge")
+        self._approvals = RequestApprovals(forge, approvers, self._threads)
 
     def check(self, question: Question) -> Decision:
         try:
@@ -214,15 +204,6 @@ class ForgejoGate:
             return None
         return replace(ahead, records=replace(ahead.records, asked_in=asked_in))
 
-    def _both(self, one: Callable[[], _A], other: Callable[[], _B]) -> tuple[_A, _B]:
-        """Run two calls concurrently: a decision takes a dozen, and each may cross an ocean.
-
-        ``one`` must not use the threads itself: it would wait for a thread that waits for it.
-        """
-        under_way = self._threads.submit(one)
-        answer = other()
-        return under_way.result(), answer
-
     # --- which request --------------------------------------------------------------------------
 
     def _request(
@@ -268,12 +249,8 @@ class ForgejoGate:
         """Ask for what the forge says of a request, without waiting for the answers."""
         with self._lock:
             asked_in = self._round
-        most = MAX_CANDIDATES if self._by_permission(need) else 0
+        most = self._approvals.most_permissions(need)
         return ask(self._forge, self._threads, number, asked_in=asked_in, most_permissions=most)
-
-    def _by_permission(self, need: Need) -> bool:
-        """Whether the forge's answer about an account's permission decides alone."""
-        return self._approvers.by_permission and not any(rule.teams for rule in need.rules)
 
     def _find_settled(self, lineage: Lineage, question: Question) -> tuple[Request | None, int]:
         """The request, and how often it was looked for."""
@@ -356,7 +333,7 @@ class ForgejoGate:
         near = commit in (change.sha, *change.parents)
         return near or self._history.is_ancestor(commit, head)
 
-    # --- whose approval -------------------------------------------------------------------------
+    # --- whose approval, asked once for all files of a request --------------------------------
 
     def _judge(
         self, request: Request, head: str, need: Need, records: RequestRecords | None
@@ -367,7 +344,7 @@ class ForgejoGate:
             if cached is not None and self._clock() - cached.at < FRESH_S:
                 return cached
             asked_in = records.asked_in if records else self._round
-        approved_by, reason = self._approval(request, head, need, records)
+        approved_by, reason = self._approvals.of(request, head, need, records)
         now = self._clock()
         ahead = records.asked_at if records else None
         at = now if ahead is None else ahead
@@ -381,119 +358,6 @@ class ForgejoGate:
             if current or (approved_by and asked_in[0] == self._round[0]):
                 self._judged[key] = judged
         return judged
-
-    def _approval(
-        self, request: Request, head: str, need: Need, records: RequestRecords | None
-    ) -> tuple[tuple[str, ...], str]:
-        """Who approved, and what is missing."""
-        if request.user is None:
-            return (), "the account that opened it is gone, so it is unknown who is not its author"
-        number = request.number
-        reviews = records.answer(records.reviews) if records else self._forge.reviews(number)
-        if not reviews:
-            missing = self._missing(need, (), frozenset({request.user.name}))
-            return (), f"nobody reviewed it; {missing}"
-        if records is not None:
-            pushes, commits = records.answer(records.pushes), records.answer(records.commits)
-        else:
-            pushes, commits = self._both(
-                lambda: self._forge.pushes(number), lambda: self._forge.request_commits(number)
-            )
-        submission = Submission(
-            request=request, head=head, reviews=reviews, pushes=pushes, commits=commits
-        )
-        if submission.head_in_doubt:
-            return (), (
-                f"the last push to it was {short(submission.head_in_doubt)}, and its head is now "
-                f"{short(head)}"
-            )
-        weighed = weigh(submission, need.people)
-        votes, passed_over = [], list(weighed.passed_over)
-        for candidate in weighed.candidates[:MAX_CANDIDATES]:
-            vote = self._vote(candidate, weighed.addresses, need, records)
-            if isinstance(vote, Vote):
-                votes.append(vote)
-            else:
-                passed_over.append(f"{candidate.user.login} {vote}")
-        tally = count(need, votes)
-        if not tally.lacks:
-            return tally.approved_by, ""
-        shown = passed_over[:PASSED_OVER_SHOWN] or ([] if votes else ["nobody approved it"])
-        return (), "; ".join([*shown, self._missing(need, votes, weighed.involved)])
-
-    def _vote(
-        self,
-        candidate: ReviewCandidate,
-        addresses: frozenset[str],
-        need: Need,
-        records: RequestRecords | None,
-    ) -> Vote | str:
-        """The approval, or why it does not count.
-
-        Args:
-            records: with permissions that are known, or asked for.
-        """
-        user, people = candidate.user, need.people
-        account, vote = self._account(user, need, records)
-        if account is None:
-            return "approved it but no longer has an account"
-        if not any(vote.may_count_for(rule, people) for rule in need.rules):
-            return "approved it but may not approve actions"
-        if account.email.lower() in addresses:
-            return "approved it but its commits have the same e-mail address"
-        if people.same(user.login, addresses) or people.same(account.email, addresses):
-            return "approved it but wrote one of its commits"
-        return vote
-
-    def _account(
-        self, user: User, need: Need, records: RequestRecords | None
-    ) -> tuple[User | None, Vote]:
-        """The account as it is now, and its approval. An answer about its permission has both."""
-        if self._by_permission(need):
-            asked = records.permissions.get(user.login) if records else None
-            answer = (
-                records.answer(asked) if records and asked else self._forge.permission(user.login)
-            )
-            vote = Vote(name=user.login, listed=administers(answer), teams=frozenset())
-            if answer is None or answer.user is not None:
-                return (answer.user if answer else None), vote
-            return self._forge.user(user.login), vote
-        return self._both(lambda: self._forge.user(user.login), lambda: self._standing(user, need))
-
-    def _standing(self, user: User, need: Need) -> Vote:
-        """An account's approval, with what the forge says of the account."""
-        teams = {team.name for rule in need.rules for team in rule.teams if team.members is None}
-        anybody = any(not rule.teams for rule in need.rules)
-        return Vote(
-            name=user.login,
-            listed=anybody and self._approvers.may(self._forge, user),
-            teams=frozenset(team for team in teams if self._forge.in_team(team, user.login)),
-        )
-
-    def _missing(self, need: Need, votes: Sequence[Vote], involved: frozenset[str]) -> str:
-        """What is missing, and who could still approve."""
-        if need.plain:
-            return f"needs approval from {self._approvers}, who must not have contributed to it"
-
-        def possible(rule: Rule) -> Sequence[str] | str:
-            names = self._possible(rule)
-            if isinstance(names, str):
-                return names
-            return [name for name in names if not need.people.same(name, involved)]
-
-        return in_words(count(need, votes), need.people, possible) + (
-            ", who must not have contributed to it"
-        )
-
-    def _possible(self, rule: Rule) -> Sequence[str] | str:
-        """Who may approve by a rule; a description if the forge does not list them."""
-        teams = [team.name for team in rule.teams if team.members is None]
-        names = [name for team in rule.teams for name in team.members or ()]
-        if not rule.teams:
-            names, teams = list(self._approvers.logins), [self._approvers.team]
-        members = [self._forge.team_members(team) for team in teams if team]
-        names += [user.login for team in members for user in team]
-        return names if names or rule.teams else str(self._approvers)
 
 
 def _bring(path: str) -> str:
