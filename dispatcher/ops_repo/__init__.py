@@ -15,7 +15,8 @@ follow what matters in it. ``writer`` publishes a
 ``batch`` by ``committing`` (``by_trees`` with ``loose_objects`` and ``recent_trees``, and ``fast_import``) and ``push``
 (``branch_push``; to a path ``direct_push`` with ``packs``);
 ``begin`` makes the first commit of a new repository; ``lead`` keeps the ref that says who leads, and
-``output_refs`` those with the whole output of runs.
+``output_refs`` those with the whole output of runs (``output_commits`` makes what is pushed to them, in a
+``scratch_repository``).
 ``withdrawals`` decides which approvals count no more: ``rewrites`` records what a rewritten
 history took back, and ``viewed`` the heads that decisions were made on; ``arrival_dates`` bounds the
 dates that commits claim. ``signatures`` determines
@@ -35,7 +36,8 @@ from dispatcher.ops_repo.begin import begin, from_anywhere
 from dispatcher.ops_repo.changes import Changes, Delta, Formulas
 from dispatcher.ops_repo.files import ActionFile, CancelFile, Finished, FormulaFile, ResultFile
 from dispatcher.ops_repo.lead import LeadRecord, LeadRef
-from dispatcher.ops_repo.output_refs import OutputFile, OutputRefs, OutputsRefused
+from dispatcher.ops_repo.output_commits import OutputFile, OutputsRefused
+from dispatcher.ops_repo.output_refs import OutputRefs
 from dispatcher.ops_repo.records import (
     CommitInfo,
     Entry,

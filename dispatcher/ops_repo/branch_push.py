@@ -14,7 +14,8 @@ from dispatcher.errors import Denied, Misconfigured, Unavailable
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.direct_push import DirectPush, LeftToGit, Update
 from dispatcher.ops_repo.failure import GitFailed
-from dispatcher.ops_repo.output_refs import OutputFile, OutputRefs, OutputsRefused, Prepared
+from dispatcher.ops_repo.output_commits import OutputFile, OutputsRefused, Prepared
+from dispatcher.ops_repo.output_refs import OutputRefs
 from dispatcher.ops_repo.packs import NewObject
 from dispatcher.ops_repo.push import Blocked, LostRace, Pusher
 from dispatcher.ops_repo.refs import SEEN

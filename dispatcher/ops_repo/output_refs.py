@@ -1,9 +1,10 @@
 """The refs on the remote with the whole output of runs: ``refs/disinto/logs/YYYY-MM``.
 
 Clones do not fetch them, ours neither. A month is a chain of commits, each with a tree of only the
-files that were pushed together, so a push costs the same however long the month is. What is pushed
-is built in a directory of its own that is removed afterwards; of what was pushed before, only the
-last commit is there, as the boundary of a shallow repository.
+files that were pushed together, so a push costs the same however long the month is
+(``output_commits``). What is pushed is built in a directory of its own that is removed afterwards
+(``scratch_repository``); of what was pushed before, only the last commit is there, as the boundary of a
+shallow repository.
 
 Anybody who may push can move, fill or delete these refs. So an object is fetched by the hash that
 a result names, never a ref, and with a limit to what git may write; a commit that is not ours is
@@ -17,41 +18,24 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from shutil import rmtree
 
 from dispatcher.errors import DisintoError, NotFound, PermanentError, Unavailable
-from dispatcher.host.private import make_private
-from dispatcher.ops_repo import loose_objects
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.failure import GitFailed
-from dispatcher.ops_repo.fast_import import author
-from dispatcher.ops_repo.packs import NewObject
+from dispatcher.ops_repo.output_commits import OutputCommits, OutputFile, OutputsRefused, Prepared
 from dispatcher.ops_repo.push import LostRace, Pusher
 from dispatcher.ops_repo.records import is_oid
+from dispatcher.ops_repo.scratch_repository import ScratchRepositories
 
 OUTPUT_REFS = "refs/disinto/logs/"
 
 TIP_LIMIT = 1024 * 1024
 """Bytes that git may write for a commit that is not ours, with its tree."""
 
-SCRATCH_LEFTOVER_S = 86_400.0
-"""Age in seconds at which a repository made for one push or fetch counts as left by a killed process.
-Each of them lives for less than git's time limits; another process may be using it."""
-
-_SCRATCH = "output-"
-
 DIRECT_BYTES = 1024 * 1024
 """Bytes of files that are held in memory for one push."""
-
-_READ_LIMIT = 4 * 1024 * 1024
-"""Bytes of a file that is read into memory; git reads a larger one."""
 
 _OVERHEAD = 64 * 1024
 """Bytes of a pack or an index beside the object that was asked for."""
@@ -68,82 +52,6 @@ _SOURCE = "source"
 _PROBE = "doctor"
 
 
-class OutputsRefused(PermanentError):
-    """The remote does not take the output of runs; nothing was pushed to the branch."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OutputFile:
-    """A file to be kept.
-
-    Attributes:
-        month: ``YYYY-MM``.
-        name: in the tree.
-        path: where it is on this machine.
-    """
-
-    month: str
-    name: str
-    path: Path
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MonthPush:
-    """A commit for one month, ready to be pushed.
-
-    Attributes:
-        ref: of the month.
-        commit: its new value (hex).
-        expected: its value now (hex), or "" if it does not exist.
-        text: of the commit object.
-    """
-
-    ref: str
-    commit: str
-    expected: str
-    text: bytes
-
-    @property
-    def refspec(self) -> str:
-        """What is pushed where."""
-        return f"{self.commit}:{self.ref}"
-
-    @property
-    def lease(self) -> str:
-        """The option that makes the push a compare-and-set."""
-        return f"--force-with-lease={self.ref}:{self.expected}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """Commits that are to be pushed.
-
-    Attributes:
-        months: what is to be pushed.
-        objects: all that they bring; empty if that is large.
-        repository: puts them into a repository of their own, which has the objects of the clone besides.
-    """
-
-    months: tuple[MonthPush, ...]
-    objects: tuple[NewObject, ...]
-    repository: Callable[[], Clone]
-
-    @cached_property
-    def pusher(self) -> Pusher:
-        """Pushes from that repository."""
-        return Pusher(self.repository(), scratch=True)
-
-    @property
-    def refspecs(self) -> tuple[str, ...]:
-        """Of all months."""
-        return tuple(month.refspec for month in self.months)
-
-    @property
-    def leases(self) -> tuple[str, ...]:
-        """Options for all months."""
-        return tuple(month.lease for month in self.months)
-
-
 class OutputRefs:
     """Pushes, fetches and removes output of runs. Thread-safe, but for pushes.
 
@@ -154,7 +62,7 @@ class OutputRefs:
     def __init__(self, clone: Clone) -> None:
         self._clone, self._git = clone, clone.git
         self._tips_file = clone.path.with_name(f"{clone.path.name}.output-tips.json")
-        self._tidied = False
+        self._scratch = ScratchRepositories(clone)
 
     # --- pushing -------------------------------------------------------------------------
 
@@ -173,27 +81,27 @@ class OutputRefs:
             by_ref.setdefault(OUTPUT_REFS + file.month, []).append(file)
         tips = self._tips()
         known = {ref: tips[ref] for ref in by_ref if ref in tips}
-        objects = _NewObjects()
-        self._tidy()
+        commits = OutputCommits(self._git)
+        self._scratch.tidy()
         with ExitStack() as stack:
 
             def repository() -> Clone:
                 with _preparing():
-                    scratch = stack.enter_context(self._scratch())
-                    self._bound(scratch, known.values())
-                    objects.move_to(scratch)
+                    scratch = stack.enter_context(self._scratch.empty())
+                    self._scratch.share(scratch, boundary=(text for _, text in known.values()))
+                    commits.move_to(scratch)
                     return scratch
 
             with _preparing():
                 small = sum(file.path.stat().st_size for file in files) <= DIRECT_BYTES
                 scratch = None if direct and small else repository()
                 months = tuple(
-                    self._month(objects, ref, of_month, known.get(ref, ("", b""))[0])
+                    commits.month(ref, of_month, known.get(ref, ("", b""))[0])
                     for ref, of_month in by_ref.items()
                 )
             yield Prepared(
                 months=months,
-                objects=tuple(objects.kept),
+                objects=tuple(commits.kept),
                 repository=lambda: scratch or repository(),
             )
 
@@ -249,7 +157,7 @@ class OutputRefs:
             NotFound: the remote does not have it or does not serve single objects, or it is larger.
             Unavailable, Denied: the remote cannot be reached.
         """
-        with self._scratch() as scratch:
+        with self._scratch.empty() as scratch:
             try:
                 self._bring(scratch, oid, limit=limit + _OVERHEAD)
                 size = int(self._git.run(scratch.path, "cat-file", "-s", oid).line)
@@ -295,10 +203,10 @@ class OutputRefs:
             Unavailable, Denied, Misconfigured, PermanentError: what the remote objected to.
         """
         ref = f"{OUTPUT_REFS}{_PROBE}"
-        with self._scratch() as scratch:
-            objects = _NewObjects()
-            objects.move_to(scratch)
-            commit, _text = self._new_commit(objects, [], "", "Written and removed by a check")
+        with self._scratch.empty() as scratch:
+            commits = OutputCommits(self._git)
+            commits.move_to(scratch)
+            commit, _text = commits.commit([], "", "Written and removed by a check")
             with suppress(LostRace):  # it is there already; that it can be removed is what matters
                 Pusher(scratch, scratch=True).push(ref, f"+{commit}:{ref}")
         self.remove(_PROBE)
@@ -335,62 +243,10 @@ class OutputRefs:
             }
         return {}
 
-    def _tidy(self) -> None:
-        if not self._tidied:
-            self._tidied = True
-            _remove_leftovers(self._clone.path.parent)
-
-    @contextmanager
-    def _scratch(self) -> Iterator[Clone]:
-        """An empty repository."""
-        parent = self._clone.path.parent
-        make_private(parent)
-        self._tidy()
-        with tempfile.TemporaryDirectory(
-            dir=parent, prefix=_SCRATCH, ignore_cleanup_errors=True
-        ) as directory:
-            path = Path(directory) / "push.git"
-            loose_objects.make_repository(path)
-            scratch = Clone(path, self._git)
-            try:
-                yield scratch
-            finally:
-                scratch.close()
-
-    def _bound(self, scratch: Clone, known: Iterable[tuple[str, bytes]]) -> None:
-        """Let a repository have the objects of the clone, and these commits without what is behind them."""
-        boundary = [_write(scratch, "commit", text) for _value, text in known]
-        (scratch.path / "shallow").write_text("".join(f"{value}\n" for value in boundary))
-        info = scratch.path / "objects" / "info"
-        info.mkdir(exist_ok=True)
-        (info / "alternates").write_text(f"{self._clone.path / 'objects'}\n")
-
-    def _month(
-        self, objects: _NewObjects, ref: str, files: Sequence[OutputFile], value: str
-    ) -> MonthPush:
-        names = sorted({file.name.split(".")[0] for file in files})
-        message = f"Output of {names[0] if len(names) == 1 else f'{len(names)} runs'}"
-        commit, new = self._new_commit(objects, files, value, message)
-        return MonthPush(ref=ref, commit=commit, expected=value, text=new)
-
-    def _new_commit(
-        self, objects: _NewObjects, files: Sequence[OutputFile], parent: str, message: str
-    ) -> tuple[str, bytes]:
-        blobs = {file.name: self._blob(objects, file) for file in files}
-        entries = b"".join(
-            f"100644 {name}\0".encode() + bytes.fromhex(blob)
-            for name, blob in sorted(blobs.items(), key=lambda each: each[0].encode())
-        )
-        tree = objects.add("tree", entries)
-        who = f"{author(self._git.settings)} {int(time.time())} +0000"
-        parents = f"parent {parent}\n" if parent else ""
-        text = f"tree {tree}\n{parents}author {who}\ncommitter {who}\n\n{message}\n".encode()
-        return objects.add("commit", text), text
-
     def _commit(self, ref: str, value: str) -> bytes:
         """The text of a commit of the remote that may be anybody's."""
         why = "it is not a commit"
-        with self._scratch() as scratch:
+        with self._scratch.empty() as scratch:
             try:
                 self._bring(
                     scratch, value, limit=TIP_LIMIT, options=("--depth=1", "--filter=tree:0")
@@ -421,44 +277,6 @@ class OutputRefs:
             file_limit=limit,
         )  # fmt: skip
 
-    def _blob(self, objects: _NewObjects, file: OutputFile) -> str:
-        scratch = objects.repository
-        if scratch is None or file.path.stat().st_size <= _READ_LIMIT:
-            return objects.add("blob", file.path.read_bytes())
-        return self._git.run(
-            scratch.path, "hash-object", "-w", "--no-filters", "--", str(file.path)
-        ).line
-
-
-class _NewObjects:
-    """Objects that are made for a push.
-
-    Attributes:
-        kept: those that are in no repository yet.
-        repository: the one to which new ones are written.
-    """
-
-    def __init__(self) -> None:
-        self.kept: list[NewObject] = []
-        self.repository: Clone | None = None
-
-    def add(self, kind: str, content: bytes) -> str:
-        """Keep or write an object; returns its hash."""
-        if self.repository is not None:
-            return _write(self.repository, kind, content)
-        self.kept.append(NewObject(kind, content))
-        return loose_objects.name(kind, content, like=loose_objects.NULL)
-
-    def move_to(self, repository: Clone) -> None:
-        """Write all of them, and all further ones, to a repository."""
-        for each in self.kept:
-            _write(repository, each.kind, each.data)
-        self.kept, self.repository = [], repository
-
-
-def _write(repository: Clone, kind: str, content: bytes) -> str:
-    return loose_objects.write(repository.path, kind, content, like=loose_objects.NULL)
-
 
 @contextmanager
 def _preparing() -> Iterator[None]:
@@ -467,11 +285,3 @@ def _preparing() -> Iterator[None]:
         yield
     except (GitFailed, OSError) as error:
         raise OutputsRefused(f"it cannot be prepared for the push: {error}") from None
-
-
-def _remove_leftovers(parent: Path) -> None:
-    """Remove what a process that was killed left behind."""
-    for directory in parent.glob(f"{_SCRATCH}*"):
-        with suppress(OSError):
-            if time.time() - directory.lstat().st_mtime > SCRATCH_LEFTOVER_S:
-                rmtree(directory)

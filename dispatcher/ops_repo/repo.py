@@ -11,7 +11,7 @@ from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.git import Git
 from dispatcher.ops_repo.lead import LeadRef
 from dispatcher.ops_repo.lineage import Change
-from dispatcher.ops_repo.output_refs import OutputFile
+from dispatcher.ops_repo.output_commits import OutputFile
 from dispatcher.ops_repo.records import (
     Head,
     Move,

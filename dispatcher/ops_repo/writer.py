@@ -12,7 +12,7 @@ from dispatcher.ops_repo.branch_push import BranchPush, Push
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.committing import Committer
 from dispatcher.ops_repo.failure import GitFailed
-from dispatcher.ops_repo.output_refs import OutputFile
+from dispatcher.ops_repo.output_commits import OutputFile
 from dispatcher.ops_repo.packs import NewObject
 from dispatcher.ops_repo.push import Blocked, LostRace, Pusher
 from dispatcher.ops_repo.records import Move, NewFile, Published

@@ -19,7 +19,7 @@ from dispatcher.errors import Denied, Unavailable
 from dispatcher.ops_repo import NewFile, OpsRepo, OutputsRefused, transport
 from dispatcher.ops_repo.direct_push import DirectPush, LeftToGit, Update
 from dispatcher.ops_repo.git import Git
-from dispatcher.ops_repo.output_refs import OutputFile
+from dispatcher.ops_repo.output_commits import OutputFile
 from dispatcher.ops_repo.ownership import Foreign
 from dispatcher.ops_repo.packs import NewObject, pack
 from dispatcher.settings import OpsRepoSettings

@@ -17,7 +17,7 @@ from dispatcher.errors import NotFound, PermanentError, Unavailable
 from dispatcher.ops_repo import NewFile, OpsRepo, OutputFile, OutputsRefused
 from dispatcher.ops_repo.direct_push import DirectPush
 from dispatcher.ops_repo.git import Done, Git
-from dispatcher.ops_repo.output_refs import SCRATCH_LEFTOVER_S
+from dispatcher.ops_repo.scratch_repository import LEFTOVER_S
 from dispatcher.settings import OpsRepoSettings
 from tests.servers.git_remote import GitRemote
 
@@ -340,7 +340,7 @@ def test_what_a_killed_push_left_behind_is_removed_by_the_next_process(
         (directory / "push.git" / "objects").mkdir(parents=True)
         (directory / "push.git" / "objects" / "pack").write_bytes(b"x")
         (directory / "push.git" / "objects" / "pack").chmod(0o400)
-    long_ago = time.time() - SCRATCH_LEFTOVER_S - 60
+    long_ago = time.time() - LEFTOVER_S - 60
     for directory in (old, other):
         os.utime(directory, (long_ago, long_ago))
     repo = opened(state, remote)

@@ -18,7 +18,7 @@ from dispatcher.loop.result_writer import ResultWriter
 from dispatcher.loop.verifying import Unsigned
 from dispatcher.model.result import KeptStream, ResultOutput
 from dispatcher.ops_repo import NewFile, Published
-from dispatcher.ops_repo.output_refs import OutputFile
+from dispatcher.ops_repo.output_commits import OutputFile
 
 LONGEST_S = 30.0
 MANY = 300
