@@ -48,7 +48,8 @@ def command(session: Session, *, deep: bool, as_json: bool) -> int:
 def _checks(session: Session) -> Iterator[Check]:
     from dispatcher.assembly import doctor_openers
     from dispatcher.model.checks import Check
-    from dispatcher.operate.doctor import diagnose, settings_in_force, wrong_settings
+    from dispatcher.operate.doctor import diagnose, wrong_settings
+    from dispatcher.operate.in_force_checks import settings_in_force
 
     try:
         settings = session.settings

@@ -18,8 +18,9 @@ options, tables and texts for a terminal are in ``cli``.
 * ``evidence``: ``verify``: the files around a result, and the keys
 * ``schedules``: ``schedule``: the schedules and their slots
 * ``sidecars``: ``sidecar``: what rules would start, and a run by hand
-* ``doctor``, ``policy_checks``, ``approval_checks``, ``schedule_checks``, ``sidecar_checks``, ``token_checks``,
-  ``signer_checks``, ``sink_checks``, ``desktop_checks``, ``web_checks``, ``trial_run``: ``doctor``
+* ``doctor``, ``machine_checks``, ``ops_repo_checks``, ``policy_checks``, ``in_force_checks``, ``gate_checks``,
+  ``approval_checks``, ``signer_checks``, ``schedule_checks``, ``sidecar_checks``, ``token_checks``,
+  ``sink_checks``, ``desktop_checks``, ``web_checks``, ``trial_run``: ``doctor``, in which order, and the checks
 * ``provisioned``, ``provisioned_actions``: what desktops and stacks have in common: what exists by the
   inventory and is being created, and the actions about them
 * ``stacks``: ``stack``: those of the inventory, and the actions about them

@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from dispatcher.gate.trailer import Place
-from dispatcher.operate.doctor import signed_gate
+from dispatcher.operate.gate_checks import signed_gate
 from dispatcher.settings import Settings
 from dispatcher.settings.checks import contradictions
 from dispatcher.settings.repository import name_from_remote
