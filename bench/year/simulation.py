@@ -32,10 +32,10 @@ from dispatcher.ledger.sqlite import SqliteLedger
 from dispatcher.loop.archive import Archive
 from dispatcher.loop.outgoing import Entry, NewAction, Pushed
 from dispatcher.loop.output_retention import oldest_kept
-from dispatcher.loop.push_pace import PushPace
 from dispatcher.loop.result_writer import ResultWriter
 from dispatcher.loop.signing import action_signer, result_signer, result_verifier
 from dispatcher.loop.sources import note_name
+from dispatcher.loop.token_bucket import TokenBucket
 from dispatcher.model.result import ResultInventory, ResultOutput
 from dispatcher.model.run import Claim, RunKey
 from dispatcher.model.sure_time import SureTime
@@ -110,7 +110,7 @@ class Simulation:
             verifier=result_verifier(settings, vault),
             report=self._reports.put,
             outputs=self._kept,
-            pace=PushPace(distance_s=0.0),
+            pace=TokenBucket(interval_s=0.0, at_once=1),
         )
         self._dice = random.Random(rate.runs)
         self._machines: deque[tuple[str, float]] = deque()

@@ -24,10 +24,10 @@ without leading is in ``operate``; calls of one external system are in its adapt
 * ``unwrapping``, ``without_runner``: runs that ended early: why, and whether the formula can have
   started
 * ``results``, ``signing``, ``verifying``, ``outgoing``, ``result_writer``, ``result_commit``,
-  ``push_pace``: results: made, signed, recognized as ours, brought to git in few commits
+  ``token_bucket``: results: made, signed, recognized as ours, brought to git in few commits
 * ``outputs``, ``output_writing``, ``output_keeping``, ``output_retention``: the whole output of runs:
   read, compressed and handed to the writer of results; old months removed
-* ``asking_again``: how often webhooks have the gates asked again
+* ``asking_again``: how often webhooks have the gates asked again, by another ``token_bucket``
 * ``outbox``, ``reports``, ``missed_reports``, ``end_reporters``: results that are still to be reported
   to the forge, also those that a dispatcher before this one left
 * ``sources``, ``looks``, ``written_runs``, ``withdrawn``: actions that the dispatcher writes itself,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from dispatcher.loop.push_pace import PushPace
+from dispatcher.loop.token_bucket import TokenBucket
 from dispatcher.loop.view import View
 
 AT_ONCE = 4
@@ -30,7 +30,7 @@ class AskingAgain:
 
     def __init__(self, view: View, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._view = view
-        self._pace = PushPace(distance_s=EVERY_S, at_once=AT_ONCE, clock=clock)
+        self._pace = TokenBucket(interval_s=EVERY_S, at_once=AT_ONCE, clock=clock)
         self._requested = self._all = False
 
     def request(self, *, keep_approvals: bool) -> None:

@@ -2,7 +2,7 @@
 dispatcher writes itself.
 
 Group commit: what is handed in while no push is in flight is pushed at once, and what arrives during a
-push forms the next commit. Under load pushes keep a distance (``PushPace``), so that many results
+push forms the next commit. Under load pushes keep a distance (``token_bucket``), so that many results
 become few commits.
 
 The writer holds no state that could be lost: a result that could not be pushed is reported back to the
@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from dispatcher.errors import Misconfigured, unexpected
 from dispatcher.loop.outgoing import Entry, NewAction, Pushed, Sign, SignAction
-from dispatcher.loop.push_pace import PushPace
 from dispatcher.loop.result_commit import commit_message, inventory_files, outputs_of, packed
+from dispatcher.loop.token_bucket import TokenBucket
 from dispatcher.loop.verifying import Verifier
 from dispatcher.ops_repo import NewFile, OpsRepo, OutputsRefused
 
@@ -33,6 +33,14 @@ BATCH_LIMIT = 1_000
 
 BATCH_BYTES = 32 * 1024 * 1024
 """Bytes of output after which no further result is added to a batch."""
+
+PUSH_INTERVAL_S = 0.2
+"""Seconds between two pushes while there is always something to push: each costs the remote and this
+machine about as much CPU time as a short run does."""
+
+PUSHES_AT_ONCE = 2
+"""Pushes that may follow each other directly after a rest: of two runs that end together, one may come
+while the other is being pushed."""
 
 EXPECTING_S = 10.0
 """Seconds after which a result that was announced is not waited for any more."""
@@ -60,7 +68,7 @@ class ResultWriter:
         report: called on the writer's thread with each batch's outcome.
         outputs: has the output that results name.
         check: called before each push; raises if nothing may be written any more.
-        pace: of the pushes.
+        pace: of the pushes; replaced in tests and measurements.
     """
 
     def __init__(
@@ -72,7 +80,7 @@ class ResultWriter:
         report: Callable[[Pushed], None],
         outputs: Outputs,
         check: Callable[[], None] = lambda: None,
-        pace: PushPace | None = None,
+        pace: TokenBucket | None = None,
         sign_action: SignAction | None = None,
     ) -> None:
         self._repo = repo
@@ -81,7 +89,7 @@ class ResultWriter:
         self._report = report
         self._outputs = outputs
         self._check = check
-        self._pace = pace or PushPace()
+        self._pace = pace or TokenBucket(interval_s=PUSH_INTERVAL_S, at_once=PUSHES_AT_ONCE)
         self._queue: queue.SimpleQueue[Group | _Signal] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="result-writer", daemon=True)
 

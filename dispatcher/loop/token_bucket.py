@@ -1,47 +1,40 @@
-"""The pace of pushes under load."""
+"""A token bucket: how often something may be done that costs others: pushes (``result_writer``), or having
+the gates asked again (``asking_again``).
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-DISTANCE_S = 0.2
-"""Seconds between two pushes while there is always something to push: each costs the remote and this
-machine about as much CPU time as a short run does."""
 
-AT_ONCE = 2
-"""Pushes that may follow each other directly after a rest: of two runs that end together, one may come
-while the other is being pushed."""
-
-
-class PushPace:
-    """A token bucket: holds ``at_once`` pushes, and gains one every ``distance_s`` seconds in which no
-    push is in flight. Used by one thread.
+class TokenBucket:
+    """Holds ``at_once`` tokens, one for each time that it may be done, and gains one every ``interval_s``
+    seconds in which it is not being done. It stops nobody: what is done without a token leaves at most one
+    interval to wait. Used by one thread.
 
     Args:
+        interval_s: seconds between two times under load.
+        at_once: times that may follow each other directly after a rest.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self,
-        *,
-        distance_s: float = DISTANCE_S,
-        at_once: int = AT_ONCE,
-        clock: Callable[[], float] = time.monotonic,
+        self, *, interval_s: float, at_once: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._distance_s, self._at_once, self._clock = distance_s, at_once, clock
+        self._interval_s, self._at_once, self._clock = interval_s, at_once, clock
         self._full_at = self._began_at = float("-inf")
 
     def pause_s(self) -> float:
-        """Seconds until the next push is due; 0 if it is."""
-        return max(0.0, self._full_at - (self._at_once - 1) * self._distance_s - self._clock())
+        """Seconds until there is a token; 0 if there is one."""
+        return max(0.0, self._full_at - (self._at_once - 1) * self._interval_s - self._clock())
 
     def began(self) -> None:
-        """Note that a push begins now, due or not."""
+        """Note that it is being done from now on, due or not."""
         self._began_at = self._clock()
 
     def ended(self) -> None:
-        """Note the end of the push that began last."""
+        """Note the end of what began last."""
         now = self._clock()
-        full_at = max(self._full_at + now - self._began_at, now) + self._distance_s
-        self._full_at = min(full_at, now + self._at_once * self._distance_s)
+        full_at = max(self._full_at + now - self._began_at, now) + self._interval_s
+        self._full_at = min(full_at, now + self._at_once * self._interval_s)

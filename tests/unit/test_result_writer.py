@@ -13,8 +13,8 @@ import pytest
 from dispatcher.loop import result_writer
 from dispatcher.loop.outgoing import Entry, NewAction, Pushed
 from dispatcher.loop.output_keeping import NoOutputs
-from dispatcher.loop.push_pace import AT_ONCE, DISTANCE_S, PushPace
-from dispatcher.loop.result_writer import ResultWriter
+from dispatcher.loop.result_writer import PUSH_INTERVAL_S, PUSHES_AT_ONCE, ResultWriter
+from dispatcher.loop.token_bucket import TokenBucket
 from dispatcher.loop.verifying import Unsigned
 from dispatcher.model.result import KeptStream, ResultOutput
 from dispatcher.ops_repo import NewFile, Published
@@ -65,7 +65,7 @@ class Kept(NoOutputs):
 
 
 @contextmanager
-def writing(repo: Any, *, pace: PushPace) -> Iterator[ResultWriter]:
+def writing(repo: Any, *, pace: TokenBucket) -> Iterator[ResultWriter]:
     def report(pushed: Pushed) -> None:
         assert pushed.error is None
 
@@ -97,9 +97,14 @@ def stopped() -> float:
     return 0.0
 
 
+def paced(*, at_once: int = PUSHES_AT_ONCE) -> TokenBucket:
+    """A pace that is never due again."""
+    return TokenBucket(interval_s=PUSH_INTERVAL_S, at_once=at_once, clock=stopped)
+
+
 def test_hundreds_that_arrive_during_a_push_are_one_commit() -> None:
     repo, names = Repo(), [f"a{number}" for number in range(MANY)]
-    with writing(repo, pace=PushPace(clock=stopped)) as writer:
+    with writing(repo, pace=paced()) as writer:
         writer.put(result("first"))
         repo.wait_for_a_push()  # it waits for nobody
         for name in names:
@@ -111,14 +116,14 @@ def test_hundreds_that_arrive_during_a_push_are_one_commit() -> None:
 
 def test_under_load_the_next_push_waits_and_the_end_does_not() -> None:
     repo = Repo()
-    with writing(repo, pace=PushPace(clock=stopped)) as writer:
-        for number in range(AT_ONCE):
+    with writing(repo, pace=paced()) as writer:
+        for number in range(PUSHES_AT_ONCE):
             writer.put(result(f"free{number}"))
             repo.wait_for_a_push()
             repo.let_through()
         writer.put(result("x"))
         writer.put(result("y"))
-    assert repo.commits == [*([f"free{number}"] for number in range(AT_ONCE)), ["x", "y"]]
+    assert repo.commits == [*([f"free{number}"] for number in range(PUSHES_AT_ONCE)), ["x", "y"]]
 
 
 @pytest.mark.parametrize("comes", [True, False])
@@ -128,7 +133,7 @@ def test_a_push_that_is_announced_is_prepared_and_ended_if_nothing_comes(
     if not comes:
         monkeypatch.setattr(result_writer, "EXPECTING_S", 0.01)
     repo = Repo()
-    with writing(repo, pace=PushPace(clock=stopped)) as writer:
+    with writing(repo, pace=paced()) as writer:
         writer.expect()
         assert repo.announced.get(timeout=LONGEST_S) == "publish"
         if comes:
@@ -157,7 +162,7 @@ def test_what_was_prepared_is_ended_if_nothing_of_a_batch_is_pushed() -> None:
         verifier=Unsigned(),
         report=reported.put,
         outputs=Kept(),
-        pace=PushPace(clock=stopped),
+        pace=paced(),
     )
     writer.start()
     try:
@@ -173,7 +178,7 @@ def test_what_was_prepared_is_ended_if_nothing_of_a_batch_is_pushed() -> None:
 def test_what_is_handed_in_together_is_one_commit() -> None:
     repo = Repo()
     actions = [NewAction(action_id=f"s-{n}", text="", origin="schedule s") for n in range(3)]
-    with writing(repo, pace=PushPace(clock=stopped)) as writer:
+    with writing(repo, pace=paced()) as writer:
         writer.put(*actions)
         repo.wait_for_a_push()
     assert repo.commits == [[action.action_id for action in actions]]
@@ -183,49 +188,8 @@ def test_what_is_handed_in_together_is_one_commit() -> None:
 def test_a_full_batch_waits_for_no_more(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     monkeypatch.setattr(result_writer, limit, 2)
     repo = Repo()
-    with writing(repo, pace=PushPace(clock=stopped, at_once=0)) as writer:
+    with writing(repo, pace=paced(at_once=0)) as writer:
         for name in "abc":
             writer.put(result(name, packed=1))
         repo.wait_for_a_push()
         assert repo.commits == [["a", "b"]]
-
-
-class Clock:
-    """Seconds, moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def push(pace: PushPace, clock: Clock, *, took_s: float) -> None:
-    pace.began()
-    clock.now += took_s
-    pace.ended()
-
-
-def test_after_a_rest_pushes_follow_each_other_and_then_keep_a_distance() -> None:
-    clock = Clock()
-    pace = PushPace(clock=clock)
-    for _ in range(AT_ONCE):
-        assert pace.pause_s() == 0
-        push(pace, clock, took_s=0.05)
-    assert 0 < pace.pause_s() < DISTANCE_S
-    # The time of a push is not a pause: while one is in flight, no further one is earned.
-    for _ in range(5):
-        clock.now += pace.pause_s()
-        push(pace, clock, took_s=1.0)
-        assert pace.pause_s() == pytest.approx(DISTANCE_S)
-    clock.now += AT_ONCE * DISTANCE_S
-    assert pace.pause_s() == 0
-
-
-def test_pushes_that_were_not_due_cost_no_more_than_one_distance() -> None:
-    """A batch that one of its entries spoils is split, and what is full does not wait."""
-    clock = Clock()
-    pace = PushPace(clock=clock)
-    for _ in range(100):
-        push(pace, clock, took_s=0.0)
-    assert pace.pause_s() == pytest.approx(DISTANCE_S)
