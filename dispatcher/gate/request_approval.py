@@ -56,7 +56,7 @@ class RequestApprovals:
 
         Raises:
             TimeoutError: ``records`` did not come in time.
-            Unavailable, Denied, TooLarge: the forge cannot be asked, or has more than is read.
+            Unavailable, Denied, TooLarge: the forge is unavailable, or has more than is read.
         """
         if request.user is None:
             return (), "the account that opened it is gone, so it is unknown who is not its author"

@@ -19,7 +19,7 @@ def check_gate(settings: Settings, forge: Callable[[], ForgeApi]) -> Iterator[Ch
         forge: opens the forge's API, with gate ``forgejo``.
 
     Raises:
-        DisintoError: the forge cannot be asked.
+        DisintoError: the forge is unavailable.
     """
     match settings.policy.gate:
         case GateKind.NONE:
