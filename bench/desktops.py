@@ -31,7 +31,8 @@ from dispatcher.desktop.machine import user_data
 from dispatcher.desktop.params import SETTINGS_FILE
 from dispatcher.desktop.probes import NetworkProber
 from dispatcher.devservers.scene import Scene
-from tests.servers.cloud import TOKEN, FakeCloud, serving
+from tests.servers.cloud import TOKEN, FakeCloud
+from tests.servers.cloud_connection import serving
 from tests.servers.many_machines import ManyMachines, many_machines
 from tests.support.machines import machine
 

@@ -12,7 +12,8 @@ import pytest
 
 from tests.acceptance.test_desktop_story import CREATE, entries, scene_with
 from tests.servers.bao import Bao
-from tests.servers.cloud import FakeCloud, FakeDroplet
+from tests.servers.cloud import FakeCloud
+from tests.servers.cloud_objects import FakeDroplet
 from tests.support.cli_process import disinto
 from tests.support.serving import ROOT, all_results, serving
 

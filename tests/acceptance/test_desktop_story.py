@@ -18,8 +18,9 @@ from dispatcher.desktop.credentials import VARIABLE
 from dispatcher.desktop.params import SETTINGS_FILE
 from dispatcher.devservers.scene import Scene
 from tests.servers.bao import Bao
-from tests.servers.cloud import TOKEN, FakeCloud, FakeDroplet
-from tests.servers.cloud import serving as account
+from tests.servers.cloud import TOKEN, FakeCloud
+from tests.servers.cloud_connection import serving as account
+from tests.servers.cloud_objects import FakeDroplet
 from tests.servers.desktop_machine import DesktopMachine
 from tests.servers.nomad import Nomad
 from tests.support.cli_process import disinto

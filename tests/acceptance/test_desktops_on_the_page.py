@@ -23,7 +23,8 @@ from dispatcher.vault.names import derive_policy
 from tests.acceptance.test_desktop_story import TOKEN, scene_with
 from tests.servers.bao import Bao
 from tests.servers.browser import browser
-from tests.servers.cloud import FakeCloud, FakeDroplet
+from tests.servers.cloud import FakeCloud
+from tests.servers.cloud_objects import FakeDroplet
 from tests.servers.desktop_machine import DesktopMachine
 from tests.support.page_visitor import Visitor, patiently
 from tests.support.serving import ROOT, Served

@@ -20,7 +20,9 @@ import pytest
 from dispatcher.desktop.params import SETTINGS_FILE
 from dispatcher.errors import Exit
 from dispatcher.model.times import rfc3339
-from tests.servers.cloud import TOKEN, FakeCloud, FakeDroplet, serving
+from tests.servers.cloud import TOKEN, FakeCloud
+from tests.servers.cloud_connection import serving
+from tests.servers.cloud_objects import FakeDroplet
 from tests.servers.desktop_machine import DesktopMachine
 
 ROOT = Path(__file__).parents[2]

@@ -7,33 +7,25 @@ can be queued: before or after a request was carried out.
 
 Left out: everything but droplets, distribution images and the account; actions, volumes, backups,
 VPCs, IPv6; names in lists (``?name=``), creation of several at once; scopes of tokens. Its rate limits are
-off unless they are set (429 comes as a fault, too). ``test_cloud_description`` compares its answers with the
-description.
+off unless they are set (429 comes as a fault, too). ``cloud_objects`` has what the account consists of, and
+``cloud_connection`` the ways to reach it. ``test_cloud_description`` compares its answers with the description.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from enum import StrEnum
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from dispatcher.desktop.cloud import CloudBusy, CloudUnclear
-from dispatcher.desktop.digitalocean import Connection
-from dispatcher.provision.http import Raw
+from tests.servers.cloud_objects import ACCOUNT, API, IMAGES, REGIONS, SIZES, FakeDroplet, described
 
 TOKEN = "dop_v1_" + "5" * 64
-REGIONS = ("sfo3", "nyc1", "nyc3")
-SIZES = {"s-2vcpu-4gb": (2, 4096, 80), "s-4vcpu-8gb": (4, 8192, 160)}
 USER_DATA_LIMIT = 64 * 1024
 
 
@@ -48,27 +40,6 @@ class Fault(StrEnum):
     GARBAGE = "done, and an answer that is not JSON"
     BURST = "429 with retry-after"
     HOURLY = "429 with ratelimit-reset"
-
-
-@dataclass(kw_only=True)
-class FakeDroplet:
-    """One machine. Times are seconds since the epoch."""
-
-    id: int
-    name: str
-    region: str
-    size: str
-    image: str
-    tags: list[str]
-    user_data: str
-    created_at: float
-    known_at: float
-    listed_at: float
-    tagged_at: float
-    active_at: float
-    ip_at: float
-    ip: str
-    deleted_at: float | None = None
 
 
 @dataclass(kw_only=True)
@@ -254,7 +225,7 @@ class FakeCloud:
         self.droplets[number] = droplet
         self.made(droplet)
         link = {"id": 7515, "rel": "create", "href": f"{API}/v2/actions/7515"}
-        shown = self._shown(droplet) | {"status": "new", "networks": {"v4": [], "v6": []}}
+        shown = described(droplet, self.now()) | {"status": "new", "networks": {"v4": [], "v6": []}}
         return Answer(status=202, body={"droplet": shown, "links": {"actions": [link]}})
 
     def _problem(self, body: Mapping[str, Any]) -> str:
@@ -273,7 +244,7 @@ class FakeCloud:
     def _list(self, query: Mapping[str, str]) -> Answer:
         now, tag = self.now(), query.get("tag_name")
         listed = [
-            self._shown(each)
+            described(each, now)
             for each in self.droplets.values()
             if each.listed_at <= now
             and (each.deleted_at is None or now < each.deleted_at + self.gone_after_s)
@@ -299,7 +270,7 @@ class FakeCloud:
         droplet = self._known(number)
         if droplet is None:
             return _error(404, "not_found", "The resource you requested could not be found.")
-        return Answer(status=200, body={"droplet": self._shown(droplet)})
+        return Answer(status=200, body={"droplet": described(droplet, self.now())})
 
     def _delete(self, number: str) -> Answer:
         droplet = self._known(number)
@@ -314,183 +285,6 @@ class FakeCloud:
             return None
         return droplet
 
-    def _shown(self, droplet: FakeDroplet) -> dict[str, Any]:
-        now = self.now()
-        vcpus, memory, disk = SIZES[droplet.size]
-        v4 = [
-            {"ip_address": "10.20.0.2", "netmask": "255.255.0.0", "type": "private"},
-            {
-                "ip_address": droplet.ip,
-                "netmask": "255.255.240.0",
-                "gateway": "198.51.100.1",
-                "type": "public",
-            },
-        ]
-        return {
-            "id": droplet.id,
-            "name": droplet.name,
-            "memory": memory,
-            "vcpus": vcpus,
-            "disk": disk,
-            "locked": False,
-            "status": "active" if now >= droplet.active_at else "new",
-            "created_at": datetime.fromtimestamp(droplet.created_at, UTC).strftime(
-                "%Y-%m-%dT%H:%M:%SZ"
-            ),
-            "features": [],
-            "backup_ids": [],
-            "next_backup_window": None,
-            "snapshot_ids": [],
-            "image": IMAGES[0],
-            "volume_ids": [],
-            "size": {
-                "slug": droplet.size,
-                "memory": memory,
-                "vcpus": vcpus,
-                "disk": disk,
-                "transfer": 4.0,
-                "price_monthly": 24.0,
-                "price_hourly": 0.035,
-                "regions": list(REGIONS),
-                "available": True,
-                "description": "Basic",
-            },
-            "size_slug": droplet.size,
-            "networks": {"v4": v4 if now >= droplet.ip_at else [], "v6": []},
-            "region": {
-                "name": droplet.region.upper(),
-                "slug": droplet.region,
-                "features": ["metadata"],
-                "available": True,
-                "sizes": list(SIZES),
-            },
-            "tags": droplet.tags if now >= droplet.tagged_at else [],
-        }
-
-
-class Direct(Connection):
-    """A connection to the account within this process.
-
-    Args:
-        step: called before each request, and before its answer.
-    """
-
-    def __init__(self, cloud: FakeCloud, token: str, *, step: Callable[[], None]) -> None:
-        self._cloud, self._token, self._step = cloud, token, step
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> Raw:
-        self._step()
-        target = f"{path}?{urlencode(params)}" if params else path
-        try:
-            answer = self._cloud.answer(method, target, body, token=self._token)
-        except Refused:
-            raise CloudBusy("DigitalOcean cannot be reached: Connection refused") from None
-        except Lost:
-            raise CloudUnclear("no answer in time") from None
-        self._step()
-        return Raw(answer.status, answer.headers, _bytes(answer))
-
-
-API = "https://api.digitalocean.com"
-ACCOUNT: dict[str, Any] = {
-    "droplet_limit": 25,
-    "floating_ip_limit": 5,
-    "email": "sammy@example.com",
-    "uuid": "b6fr89dbf6d9156cace5f3c78dc9851d957381ef",
-    "email_verified": True,
-    "status": "active",
-    "status_message": "",
-}
-
-
-def _image(name: str, slug: str, *, distribution: str = "Ubuntu", **more: Any) -> dict[str, Any]:
-    return {
-        "id": 100 + sum(map(ord, slug)),
-        "name": name,
-        "type": "base",
-        "distribution": distribution,
-        "slug": slug,
-        "public": True,
-        "regions": list(REGIONS),
-        "created_at": "2026-05-01T00:00:00Z",
-        "min_disk_size": 7,
-        "size_gigabytes": 0.6,
-        "description": "",
-        "tags": [],
-        "status": "available",
-        "error_message": "",
-        **more,
-    }
-
-
-IMAGES = [
-    _image("22.04 (LTS) x64", "ubuntu-22-04-x64"),
-    _image("24.04 (LTS) x64", "ubuntu-24-04-x64"),
-    _image("25.10 x64", "ubuntu-25-10-x64"),
-    _image("26.04 (LTS) x64", "ubuntu-26-04-x64", regions=["nyc3"]),
-    _image("28.04 (LTS) x64", "ubuntu-28-04-x64", status="pending"),
-    _image("12 x64", "debian-12-x64", distribution="Debian"),
-]
-
 
 def _error(status: int, name: str, message: str) -> Answer:
     return Answer(status=status, body={"id": name, "message": message, "request_id": "4d9d8375"})
-
-
-def _bytes(answer: Answer) -> bytes:
-    if "x-garbage" in answer.headers:
-        return b"<html>502"
-    return b"" if answer.body is None else json.dumps(answer.body).encode()
-
-
-@contextmanager
-def serving(cloud: FakeCloud) -> Iterator[str]:
-    """Serve it on a free port of the loopback until the block ends; yields the address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _handle(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            content = self.rfile.read(length) if length else b""
-            token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-            try:
-                body = json.loads(content) if content else None
-                answer = cloud.answer(self.command, self.path, body, token=token)
-            except (Lost, Refused):
-                self.close_connection = True
-                return
-            data = _bytes(answer)
-            self.send_response(answer.status)
-            for name, value in answer.headers.items():
-                self.send_header(name, value)
-            if answer.status != 204:
-                self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_POST = do_DELETE = _handle  # noqa: N815 - the library's names
-
-        def log_message(self, *_: object) -> None:
-            """Silent."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 256  # beyond it a connection counts as made and is never accepted
-
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -18,7 +18,7 @@ from pathlib import Path
 from dispatcher.desktop.probes import DESKTOP_PATH
 from dispatcher.desktop.report import REPORT_PATH
 from dispatcher.devservers.ports import free_ports
-from tests.servers.cloud import FakeDroplet
+from tests.servers.cloud_objects import FakeDroplet
 from tests.support.machines import written
 
 

@@ -22,7 +22,8 @@ from dispatcher.desktop.tags import Tags
 from dispatcher.provision.confidential import Confidential
 from dispatcher.provision.reporting import Stage
 from dispatcher.provision.waiting import Cancelled
-from tests.servers.cloud import TOKEN, Direct, FakeCloud
+from tests.servers.cloud import TOKEN, FakeCloud
+from tests.servers.cloud_connection import Direct
 
 START = 1_800_000_000.0
 TAGS = Tags(project="disinto")

@@ -16,7 +16,8 @@ from dispatcher.desktop.create import Creation, Wanted
 from dispatcher.desktop.destroy import destroy
 from dispatcher.desktop.digitalocean import DigitalOcean
 from dispatcher.desktop.probes import Probed
-from tests.servers.cloud import TOKEN, Direct, FakeCloud
+from tests.servers.cloud import TOKEN, FakeCloud
+from tests.servers.cloud_connection import Direct
 from tests.support.desktops import FINGERPRINT, START, TAGS, Recorder
 
 REQUEST_S = 0.3

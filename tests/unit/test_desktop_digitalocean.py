@@ -12,7 +12,8 @@ import pytest
 from dispatcher.desktop.cloud import CloudBusy, CloudRefused, CloudUnclear, Order
 from dispatcher.desktop.digitalocean import Connection, DigitalOcean
 from dispatcher.errors import DisintoError, Misconfigured
-from tests.servers.cloud import TOKEN, FakeCloud, serving
+from tests.servers.cloud import TOKEN, FakeCloud
+from tests.servers.cloud_connection import serving
 
 SECRET = "user-data-with-a-password"
 ORDER = Order(
