@@ -1,19 +1,15 @@
 """A dispatcher without threads and clocks: what ``ControlLoop`` does, over the real ``reconcile``,
 ``Effects``, ``Heads`` and ``Arrivals``, each of whose calls is a micro-step.
+
+``components_in_memory`` has what it acts through, and ``actions_with_rules`` what its actions ask for.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from dispatcher.attestation import SignatureVerifier, key_id, seal_with
-from dispatcher.decide.policy import Policy
 from dispatcher.decide.reconcile import reconcile
 from dispatcher.decide.steps import (
     Cancel,
@@ -29,11 +25,9 @@ from dispatcher.decide.steps import (
     Step,
     StopSuperseded,
 )
-from dispatcher.decide.tiers import Contribution, Item, TierDecision
-from dispatcher.decide.world import Candidate, GateState, Limits, Requested, World
+from dispatcher.decide.world import Limits, World
 from dispatcher.errors import Conflict, Dependency, TemporaryError
 from dispatcher.loop.arrivals import Arrivals
-from dispatcher.loop.components import NothingWritten
 from dispatcher.loop.effects.acting import Acting
 from dispatcher.loop.effects.cancelling import Cancelling
 from dispatcher.loop.effects.ending import Ending
@@ -42,126 +36,17 @@ from dispatcher.loop.endings import ERRAND, Endings
 from dispatcher.loop.foreign import inspect
 from dispatcher.loop.heads import Heads
 from dispatcher.loop.outgoing import Entry, Pushed
-from dispatcher.loop.output_keeping import NoOutputs, Outputs
 from dispatcher.loop.result_writer import ResultWriter
 from dispatcher.loop.results import of_rejection
 from dispatcher.loop.view import WithResult
-from dispatcher.model.action import Action
-from dispatcher.model.approval_need import PLAIN
-from dispatcher.model.result import Result
-from dispatcher.model.run import Claim, Formula, FormulaKind, FormulaRef, RunKey, Tier
-from dispatcher.ops_repo import ActionFile, Changes, Delta, OutputsRefused, Tree
-from dispatcher.settings import Settings
+from dispatcher.model.run import Claim
+from dispatcher.ops_repo import OutputsRefused
 from dispatcher.status.tracker import Silent
+from tests.fakes.actions_with_rules import candidate_of
 from tests.fakes.actors import Actor
-from tests.fakes.branch import MemoryClone
-from tests.fakes.outside import MemoryEngine, MemoryLedger, MemoryVault
+from tests.fakes.components_in_memory import Components, Lead, View
 
-REF = FormulaRef(name="hello", kind=FormulaKind.SHELL, blob="f" * 40, sha256="0" * 64)
-FORMULA = Formula(ref=REF, path="", text=b"#!/bin/bash\n")
-LOW = TierDecision(
-    contributions=(Contribution(item=Item.FORMULA, name="hello", tier=Tier.LOW, source=""),),
-    reason="",
-    need=PLAIN,
-    formula_need=PLAIN,
-)
-SETTINGS = Settings()
 NO_PAUSE = (0.0, 0.0)
-
-
-class Key:
-    """Our key. ``signs`` is told of each result that is signed: its facts."""
-
-    def __init__(self, signs: Callable[[dict[str, Any]], None]) -> None:
-        self._key = Ed25519PrivateKey.generate()
-        self._signs = signs
-        public = self._key.public_key()
-        self.verifier = SignatureVerifier(lambda: [public])
-
-    def sign(self, data: bytes) -> tuple[str, bytes]:
-        return key_id(self._key.public_key()), self._key.sign(data)
-
-    def sign_result(self, entry: Entry) -> str:
-        sealed = seal_with(self, entry.text)
-        if sealed != entry.text:
-            envelope = json.loads(sealed)["attestation"]
-            statement = json.loads(base64.b64decode(envelope["payload"]))
-            self._signs(statement["predicate"]["result"])
-        return sealed
-
-
-class NoAudit:
-    def append(self, event: str, **facts: object) -> None:
-        pass
-
-
-@dataclass
-class Notices:
-    """What people are notified of; on the disk when it is recorded."""
-
-    recorded: set[RunKey] = field(default_factory=set)
-
-    def record(self, result: Result) -> None:
-        self.recorded.add(RunKey(action_id=result.id, blob=result.blob))
-
-
-class Formulas:
-    def by_ref(self, ref: FormulaRef) -> Formula:
-        return FORMULA
-
-
-@dataclass
-class Components:
-    """What the service uses of the real ones."""
-
-    ledger: MemoryLedger
-    grants: MemoryVault
-    scheduler: MemoryEngine
-    repo: MemoryClone
-    key: Key
-    audit: NoAudit = field(default_factory=NoAudit)
-    formula_store: Formulas = field(default_factory=Formulas)
-    notices: Notices = field(default_factory=Notices)
-    outputs: Outputs = field(default_factory=NoOutputs)
-    settings: Settings = SETTINGS
-    cancels: dict[str, Requested] = field(default_factory=dict)  # in git, as they are approved
-    unapproved: set[str] = field(default_factory=set)
-    now: float = 0.0  # what every clock shows, seconds since the epoch
-    written: NothingWritten = field(default_factory=NothingWritten)
-    reporter: None = None
-
-    @property
-    def sign_result(self) -> Callable[[Entry], str]:
-        return self.key.sign_result
-
-    @property
-    def verifier(self) -> SignatureVerifier:
-        return self.key.verifier
-
-
-class Lead:
-    """A lease that is taken away."""
-
-    def __init__(self) -> None:
-        self.is_held = True
-
-    def held(self) -> bool:
-        return self.is_held
-
-
-@dataclass
-class View:
-    """The tree of the view, without vetting and gates."""
-
-    repo: MemoryClone
-    tree: Tree = field(default_factory=Tree)
-    policy: Policy = field(default_factory=Policy)
-
-    def enter(self, delta: Delta) -> Changes:
-        return self.tree.enter(delta)
-
-    def rewritten(self) -> None:
-        pass
 
 
 @dataclass
@@ -432,39 +317,3 @@ class Dispatcher:
             unread={},
             ended=self._endings.ended,
         )
-
-
-LOCKED = frozenset({"a", "b", "d"})
-SUPERSEDING = frozenset({"b", "d"})
-"""Actions that share a lock, and those of them that supersede older ones."""
-
-TIMED = "c"
-EXPIRES_S = 200.0
-TIMES = {"not_before": "1970-01-01T00:01:40Z", "expires": "1970-01-01T00:03:20Z"}
-"""When the action that has times may start: from 100 to 200 seconds since the epoch."""
-
-AFTER = {"e": ("a",), "f": ("g",), "g": ("f",)}
-"""What runs after what; the last two wait for each other."""
-
-
-def candidate_of(file: ActionFile, *, order: int, approved: bool) -> Candidate:
-    lock = "lock" if file.id in LOCKED else None
-    return Candidate(
-        key=RunKey(action_id=file.id, blob=file.blob),
-        order=order,
-        lock=lock or "",
-        action=Action(
-            id=file.id,
-            formula="hello",
-            context="",
-            secrets=(),
-            lock=lock,
-            supersedes=file.id in SUPERSEDING,
-            after=AFTER.get(file.id, ()),
-            **(TIMES if file.id == TIMED else {}),
-        ),
-        path=file.path,
-        formula=FORMULA,
-        tier_decision=LOW,
-        gate_state=GateState.APPROVED if approved else GateState.WAITING,
-    )

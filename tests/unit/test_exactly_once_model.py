@@ -37,18 +37,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dispatcher.decide.world import GateState, Requested
 from dispatcher.model.run import Claim, Phase, RunKey
 from dispatcher.model.verdicts import Verdict
+from tests.fakes.actions_with_rules import AFTER, EXPIRES_S, LOCKED, SUPERSEDING, TIMED
 from tests.fakes.actors import Fate
 from tests.fakes.branch import MemoryClone, MemoryRemote, Snapshot
-from tests.fakes.one_dispatcher import (
-    AFTER,
-    EXPIRES_S,
-    LOCKED,
-    SUPERSEDING,
-    TIMED,
-    Components,
-    Dispatcher,
-    Key,
-)
+from tests.fakes.components_in_memory import Components, Key
+from tests.fakes.one_dispatcher import Dispatcher
 from tests.fakes.outputs import MemoryOutputs
 from tests.fakes.outside import MemoryEngine, MemoryLedger, MemoryVault, Run
 from tests.support.thorough import tries
