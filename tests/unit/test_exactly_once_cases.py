@@ -27,4 +27,4 @@ def test_a_forged_result_that_came_and_went_while_the_memory_was_being_read(
     model.look_around(fetch=True, observe=False, read=False)
     model.teardown()
 
-    assert model.starts == {"a": 1}
+    assert model.past.starts == {"a": 1}

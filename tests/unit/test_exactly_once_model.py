@@ -26,9 +26,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -36,14 +34,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from dispatcher.decide.world import GateState, Requested
 from dispatcher.model.run import Claim, Phase, RunKey
-from dispatcher.model.verdicts import Verdict
-from tests.fakes.actions_with_rules import AFTER, EXPIRES_S, LOCKED, SUPERSEDING, TIMED
+from tests.fakes.actions_with_rules import AFTER, EXPIRES_S, LOCKED, TIMED
 from tests.fakes.actors import Fate
 from tests.fakes.branch import MemoryClone, MemoryRemote, Snapshot
 from tests.fakes.components_in_memory import Components, Key
 from tests.fakes.one_dispatcher import Dispatcher
 from tests.fakes.outputs import MemoryOutputs
 from tests.fakes.outside import MemoryEngine, MemoryLedger, MemoryVault, Run
+from tests.support.past import Past
 from tests.support.thorough import tries
 
 IDS = ("a", "b", "c", "d", *AFTER)
@@ -67,8 +65,9 @@ class ExactlyOnce(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
+        self.past = Past()
         self.remote = MemoryRemote()
-        self.key = Key(self._signed)
+        self.key = Key(self.past.signed)
         engine = MemoryEngine()
         self.outputs = MemoryOutputs(engine)
         self.components = Components(
@@ -80,24 +79,8 @@ class ExactlyOnce(RuleBasedStateMachine):
             key=self.key,
             now=IN_TIME_S,
         )
-        self.late = False  # a clock showed a time at which the action that has times expires
         self.frozen: list[Dispatcher] = []
-        self.starts: Counter[str] = Counter()
-        self.lossy: set[str] = set()  # ids whose run was lost by the engine, or waited too long
-        self.disturbed: set[str] = set()  # ids for which something did not go as it should
-        self.attacked: set[str] = set()  # ids whose files somebody tampered with
-        self.cancelled: set[str] = set()  # ids that an approved request was about
-        self.succeeded: set[str] = set()  # ids with a signed result that says so
-        self.refused_output = False
-        self.froze = False
-        self.started: list[str] = []  # ids in the order in which their formulas began
         self.leader = Dispatcher(self.components)
-
-    def _signed(self, facts: dict[str, Any]) -> None:
-        if facts["verdict"] in (Verdict.SUCCEEDED, Verdict.FAILED):
-            assert self.starts[facts["id"]] == 1, "nothing is signed that did not happen"
-        if facts["verdict"] == Verdict.SUCCEEDED:
-            self.succeeded.add(facts["id"])
 
     def _let_go(self, claim: Claim) -> None:
         if claim.phase is not Phase.ENDED:
@@ -124,7 +107,7 @@ class ExactlyOnce(RuleBasedStateMachine):
     def change(self, which: int) -> None:
         actions = self.remote.now.actions
         action_id = sorted(actions)[which % len(actions)]
-        self.disturbed.add(action_id)
+        self.past.disturbed.add(action_id)
         self.remote.push(actions={**actions, action_id: "2" * 40})
 
     @precondition(lambda self: self.remote.now.actions)
@@ -140,8 +123,8 @@ class ExactlyOnce(RuleBasedStateMachine):
                 blob=blob, gate_state=gate_state, by="Ada"
             )
         if gate_state is GateState.APPROVED:
-            self.disturbed.add(action_id)
-            self.cancelled.add(action_id)
+            self.past.disturbed.add(action_id)
+            self.past.cancelled.add(action_id)
 
     @rule(action_id=st.sampled_from(IDS))
     def approve_or_not(self, action_id: str) -> None:
@@ -183,7 +166,7 @@ class ExactlyOnce(RuleBasedStateMachine):
             "replayed": old[which % len(old)] if old else b"{}",
             "other": others[-1] if others else b"{}",
         }[kind]
-        self.attacked.add(action_id)
+        self.past.attacked.add(action_id)
         self.remote.push(results={**results, action_id: data})
 
     @precondition(lambda self: self.remote.now.results)
@@ -191,7 +174,7 @@ class ExactlyOnce(RuleBasedStateMachine):
     def delete(self, which: int, *, action: bool) -> None:
         now = self.remote.now
         action_id = sorted(now.results)[which % len(now.results)]
-        self.attacked.add(action_id)
+        self.past.attacked.add(action_id)
         gone = {action_id} if action else set()
         self.remote.push(
             actions={i: b for i, b in now.actions.items() if i not in gone},
@@ -201,7 +184,7 @@ class ExactlyOnce(RuleBasedStateMachine):
     @rule(back=st.integers(1, 4))
     def rewind(self, back: int) -> None:
         """A force-push of an older head."""
-        self.attacked.update(IDS)
+        self.past.attacked.update(IDS)
         self.remote.head = list(self.remote.history(self.remote.head))[:back][-1]
 
     @rule(which=picks, kind=st.sampled_from(["gone", "any", "made up"]))
@@ -223,7 +206,7 @@ class ExactlyOnce(RuleBasedStateMachine):
         """Noticed when the dispatcher starts anew. What it then finds open may end ``invalid``: nobody
         can tell whether it ran.
         """
-        self.disturbed.update(IDS)
+        self.past.disturbed.update(IDS)
         if how == "clone":
             self.components.repo.lose()
         else:
@@ -234,7 +217,7 @@ class ExactlyOnce(RuleBasedStateMachine):
     def output_is_refused_or_taken_again(self) -> None:
         """The dispatcher tries again after a pause."""
         self.remote.refuses = not self.remote.refuses
-        self.refused_output, self.outputs.resting = True, False
+        self.past.refused_output, self.outputs.resting = True, False
 
     @rule()
     def lose_output(self) -> None:
@@ -289,7 +272,7 @@ class ExactlyOnce(RuleBasedStateMachine):
             if action_id in one.actors:
                 one.go_on(action_id, Fate.DONE if left else fate)
                 if not left and fate is not Fate.DONE:
-                    self.disturbed.add(action_id)
+                    self.past.disturbed.add(action_id)
 
     @rule(which=picks, steps=st.integers(0, 9))
     def die_in_the_middle(self, which: int, steps: int) -> None:
@@ -298,7 +281,7 @@ class ExactlyOnce(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        self.disturbed.update(self.leader.actors)
+        self.past.disturbed.update(self.leader.actors)
         self.leader.die()
         self.leader = Dispatcher(self.components)
 
@@ -306,8 +289,8 @@ class ExactlyOnce(RuleBasedStateMachine):
     @rule()
     def freeze(self) -> None:
         """The lead goes to another; this one does not know, and is in the middle of something."""
-        self.froze = True
-        self.disturbed.update(IDS)
+        self.past.froze = True
+        self.past.disturbed.update(IDS)
         self.leader.lead.is_held = False
         self.frozen.append(self.leader)
         self.outputs = MemoryOutputs(self.components.scheduler)
@@ -338,36 +321,30 @@ class ExactlyOnce(RuleBasedStateMachine):
 
     def _runner(self, key: RunKey, run: Run) -> None:
         if run.step(self.components.grants):
-            self._began(key.action_id)
+            self.past.began(key.action_id, self._order)
 
-    def _began(self, action_id: str) -> None:
-        self.starts[action_id] += 1
-        early = set(AFTER.get(action_id, ())) - self.succeeded
-        assert not early, f"{action_id} runs before {early} succeeded"
-        if action_id in LOCKED and not self.attacked:
-            order = MemoryClone(self.remote).positions(self.remote.head)
-            newer = {i for i in self.started if i in SUPERSEDING and order[i] > order[action_id]}
-            assert not newer, f"{action_id} runs after {newer}, which superseded it"
-        self.started.append(action_id)
+    def _order(self) -> dict[str, int]:
+        """Positions of the actions on the branch."""
+        return MemoryClone(self.remote).positions(self.remote.head)
 
     @precondition(lambda self: self.components.scheduler.runs)
     @rule(which=picks)
     def engine_loses(self, which: int) -> None:
         runs = self.components.scheduler.runs
         key = sorted(runs, key=lambda k: k.token)[which % len(runs)]
-        self.lossy.add(key.action_id)
+        self.past.lossy.add(key.action_id)
         del runs[key]
 
     @rule()
     def vault_comes_or_goes(self) -> None:
-        self.disturbed.update(IDS)
+        self.past.disturbed.update(IDS)
         self.components.grants.away = not self.components.grants.away
 
     @rule()
     def vault_forgets(self) -> None:
         """It restarted empty."""
-        self.lossy.update(IDS)
-        self.disturbed.update(IDS)
+        self.past.lossy.update(IDS)
+        self.past.disturbed.update(IDS)
         self.components.grants.forget()
 
     @rule()
@@ -378,8 +355,8 @@ class ExactlyOnce(RuleBasedStateMachine):
     @precondition(lambda self: self.components.grants.wrapped)
     @rule()
     def wrappings_expire(self) -> None:
-        self.lossy.update(self.components.ledger.claims)
-        self.lossy.update(i for d in (self.leader, *self.frozen) for i in d.actors)
+        self.past.lossy.update(self.components.ledger.claims)
+        self.past.lossy.update(i for d in (self.leader, *self.frozen) for i in d.actors)
         for accessor in list(self.components.grants.wrapped):
             self.components.grants.unwrap(accessor)
 
@@ -387,14 +364,16 @@ class ExactlyOnce(RuleBasedStateMachine):
     def set_the_clock(self, now: float) -> None:
         """Forward or back."""
         self.components.now = now
-        self.late = self.late or now >= EXPIRES_S
-        self.disturbed.add(TIMED)
+        self.past.late = self.past.late or now >= EXPIRES_S
+        self.past.disturbed.add(TIMED)
 
     # what must hold
 
     @invariant()
     def no_formula_starts_twice(self) -> None:
-        assert not hasattr(self, "starts") or all(n <= 1 for n in self.starts.values()), self.starts
+        assert not hasattr(self, "past") or all(n <= 1 for n in self.past.starts.values()), (
+            self.past.starts
+        )
 
     @invariant()
     def no_two_of_a_lock_run_at_a_time(self) -> None:
@@ -418,53 +397,22 @@ class ExactlyOnce(RuleBasedStateMachine):
         self._come_to_rest()
         self.no_formula_starts_twice()
         now = self.remote.now
-        waiting = {i for i, others in AFTER.items() if self.attacked & set(others)}
+        waiting = {i for i, others in AFTER.items() if self.past.attacked & set(others)}
         assert set(now.actions) - waiting <= set(now.results), "each action has its result"
         left = {
             i for i, c in self.components.ledger.claims.items() if c.phase is not Phase.TOMBSTONE
         }
         assert not left, "no claim is left"
-        assert not self.components.ledger.claims.keys() - self.attacked, (
+        assert not self.components.ledger.claims.keys() - self.past.attacked, (
             "no tombstone without a reason"
         )
         self.provisional_time_passes()
         assert not self.components.grants.alive, "no grant is left"
         for action_id, data in now.results.items():
-            self._fits(action_id, data)
-        assert self.froze or not self.components.scheduler.runs, "the engine forgot all"
-        assert self.froze or not self.outputs.waiting, "no output waits"
-
-    def _fits(self, action_id: str, data: bytes) -> None:
-        """What stands in git as a result is what happened, if it is ours."""
-        if not self.key.verifier.ours(data, action_id=action_id, blob=None):
-            assert action_id in self.attacked
-            return
-        result = json.loads(data)
-        verdict = result["verdict"]
-        if verdict == Verdict.SUCCEEDED:
-            assert self.starts[action_id] == 1
-        if verdict == Verdict.SUPERSEDED:
-            assert not self.starts[action_id], "what ran was not superseded"
-            assert action_id in LOCKED
-            return
-        if verdict == Verdict.EXPIRED:
-            assert action_id == TIMED
-            assert self.late, "no clock showed that it was over"
-            assert not self.starts[action_id], "what ran has not expired"
-            return
-        if action_id in AFTER and verdict in (Verdict.INVALID, Verdict.REFUSED):
-            ended = {i: self.remote.now.results.get(i, b"") for i in AFTER[action_id]}
-            fine = {i for i, each in ended.items() if b'"succeeded"' in each} - self.attacked
-            assert verdict == Verdict.INVALID or not fine, "nothing that it runs after failed"
-            return
-        if verdict == Verdict.CANCELLED:
-            assert action_id in self.cancelled | self.attacked, "nobody cancelled it"
-        if verdict == Verdict.LOST:
-            # Or the late dispatch of a leader that thawed used the wrapping of a dead grant.
-            assert action_id in self.lossy or self.froze, "what nobody lost is not lost"
-        if action_id not in self.lossy | self.disturbed | self.attacked:
-            assert verdict == Verdict.SUCCEEDED, "without any trouble it succeeds"
-            assert self.refused_output or result["output"]["stdout"], "and its output is kept"
+            ours = self.key.verifier.ours(data, action_id=action_id, blob=None)
+            self.past.fits(action_id, data if ours else None, results=now.results)
+        assert self.past.froze or not self.components.scheduler.runs, "the engine forgot all"
+        assert self.past.froze or not self.outputs.waiting, "no output waits"
 
     def _come_to_rest(self) -> None:
         """Nothing goes wrong any more."""
