@@ -21,7 +21,7 @@ from dispatcher.listener.hooks import Outcome
 from dispatcher.model.health import WaitingFor
 from dispatcher.model.verdicts import Verdict
 from dispatcher.status.metrics import Metrics
-from tests.unit.test_listener import WELL
+from tests.support.listener_site import WELL
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "jobs" / "systemd" / "disinto.service"
