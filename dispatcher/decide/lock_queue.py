@@ -33,9 +33,9 @@ class LockQueue:
         self._world = world
         self._holders: dict[str, str] = {}
         self._waiting: defaultdict[str, list[str]] = defaultdict(list)
-        for claim in sorted(world.claims.values(), key=_claimed, reverse=True):
-            if claim.lock and claim.in_flight:
-                self._holders[claim.lock] = claim.key.action_id
+        holding = [c for c in world.claims.values() if c.lock and c.in_flight]
+        for claim in sorted(holding, key=_claimed, reverse=True):
+            self._holders[claim.lock] = claim.key.action_id
         for action_id, lock in world.starting.items():
             if lock:
                 self._holders.setdefault(lock, action_id)

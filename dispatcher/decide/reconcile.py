@@ -303,6 +303,8 @@ def _wait(candidate: Candidate, waiting_for: WaitingFor, reason: str) -> Wait:
 
 def _with_room(world: World, launchable: list[Candidate]) -> Iterator[Step | Wait]:
     """Fill the free places: higher priority first, then in commit order."""
+    if not launchable:
+        return
     running = [c for c in world.claims.values() if c.in_flight]
     starting = [world.candidates[i] for i in world.busy if _starts(world, i)]
     formulas = Counter(c.formula.name for c in running if c.formula)

@@ -90,7 +90,8 @@ def _too_late(candidate: Candidate, frozen: Frozen) -> str:
 
 def next_time(world: World) -> float | None:
     """When a time passes that may change what is decided."""
-    moments = (at for c in world.candidates.values() for at in _moments(c, world.now))
+    unclaimed = (c for i, c in world.candidates.items() if i not in world.claims)
+    moments = (at for candidate in unclaimed for at in _moments(candidate, world.now))
     return min((at for at in moments if at > world.now), default=None)
 
 

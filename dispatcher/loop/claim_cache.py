@@ -21,6 +21,7 @@ class ClaimCache:
 
     def __init__(self) -> None:
         self._claims: dict[str, Claim] = {}
+        self._in_flight: dict[str, Claim] = {}
         self._changed_at: dict[str, float] = {}
         self._touched: set[str] = set()  # ids that changed since the ledger was last read
         self._unread: set[str] = set()  # ids whose claim differs, but that were busy
@@ -30,7 +31,8 @@ class ClaimCache:
 
     def open(self, claims: Iterable[Claim]) -> None:
         """Enter the claims that the ledger holds at the start."""
-        self._claims.update((claim.key.action_id, claim) for claim in claims)
+        for claim in claims:
+            self._put(claim)
 
     @property
     def claims(self) -> Mapping[str, Claim]:
@@ -49,7 +51,7 @@ class ClaimCache:
 
     def in_flight(self) -> list[Claim]:
         """Claims of runs that the engine may have."""
-        return [claim for claim in self._claims.values() if claim.in_flight]
+        return list(self._in_flight.values())
 
     def has_open(self) -> bool:
         """Whether any claim is not a tombstone."""
@@ -63,12 +65,13 @@ class ClaimCache:
         """Enter a claim as the ledger has it now."""
         action_id = claim.key.action_id
         self._touched.add(action_id)
-        self._claims[action_id] = claim
+        self._put(claim)
         self._changed_at[action_id] = time.monotonic()
 
     def remove(self, claim: Claim) -> None:
         """Remove a claim that was released."""
         self._claims.pop(claim.key.action_id, None)
+        self._in_flight.pop(claim.key.action_id, None)
         self._changed_at.pop(claim.key.action_id, None)
 
     def touch(self, action_id: str) -> None:
@@ -112,3 +115,12 @@ class ClaimCache:
             else:
                 remove.append(self._claims[action_id])
         return enter, remove
+
+    def _put(self, claim: Claim) -> None:
+        """Enter a claim. A round asks several times what is in flight, so that is kept beside."""
+        action_id = claim.key.action_id
+        self._claims[action_id] = claim
+        if claim.in_flight:
+            self._in_flight[action_id] = claim
+        else:
+            self._in_flight.pop(action_id, None)

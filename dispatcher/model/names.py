@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from dispatcher.toml.source import quoted
 
@@ -111,8 +112,9 @@ RESERVED_NAMES = frozenset(
 RESERVED_PREFIXES = ("DISINTO_", "PYTHON", "LD_", "LC_", "BASH_", "COMP_", "READLINE_")
 
 
+@lru_cache(maxsize=10_000)
 def is_id(name: str) -> bool:
-    """Whether a name can be an action's id, or a formula's name."""
+    """Whether a name can be an action's id, or a formula's name. Remembers, because each round asks."""
     return _ID.fullmatch(name) is not None
 
 

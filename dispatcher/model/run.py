@@ -56,6 +56,10 @@ class RunKey:
     action_id: str
     blob: str
 
+    def __hash__(self) -> int:
+        """Of the id alone, which Python computes once: each round looks up every run by its key."""
+        return hash(self.action_id)
+
     @property
     def token(self) -> str:
         """One word for idempotency tokens and folder names: ``<id>.<blob>``; ids hold no dot."""
