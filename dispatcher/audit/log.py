@@ -43,6 +43,7 @@ class AuditLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._thread_lock = threading.Lock()
+        self._end: tuple[int, tuple[int, str] | None] = (-1, None)
 
     def append(self, event: str, **facts: object) -> None:
         """Write one record; returns when the kernel has it.
@@ -66,15 +67,18 @@ class AuditLog:
     def _append(self, guard: int, event: str, facts: dict[str, object]) -> None:
         fd = self._open()
         try:
-            torn = self._move_torn_line(fd)
-            after = self._last(fd, guard)
+            torn, after = None, self._last_written(fd, guard)
+            if after is None:
+                torn = self._move_torn_line(fd)
+                after = self._last(fd, guard)
             if os.fstat(fd).st_size >= ROTATE_BYTES:
                 self._rotate(fd)
                 os.close(fd)
                 fd = self._open()
             if torn is not None:
                 after = _write(fd, guard, after, "torn_end", {"kept_in": torn})
-            _write(fd, guard, after, event, facts)
+            after = _write(fd, guard, after, event, facts)
+            self._end = (os.fstat(fd).st_size, after)
         finally:
             os.close(fd)
 
@@ -91,6 +95,13 @@ class AuditLog:
             yield guard
         finally:
             os.close(guard)
+
+    def _last_written(self, fd: int, guard: int) -> tuple[int, str] | None:
+        """Number and hash of the record that we wrote last, if nothing was written since: then the end of
+        the file needs no look.
+        """
+        size, last = self._end
+        return last if os.fstat(fd).st_size == size and read_head(guard) == last else None
 
     def _move_torn_line(self, fd: int) -> str | None:
         """Move a torn last line aside; the name of the file that keeps it, or None."""
