@@ -155,7 +155,7 @@ class ControlLoop:
         if isinstance(step, Launch):
             return not self._term.reloading.under_way
         # Until its head is recorded, a result must not be the only trace of its run.
-        return not (isinstance(step, Retire) and self._term.heads.unrecorded)
+        return not (isinstance(step, Retire) and self._term.heads.unrecorded(step.action_id))
 
     def _status(self, world: World, plan: Plan) -> Status:
         term, view, tree = self._term, self._term.view, self._term.view.tree

@@ -2,8 +2,9 @@
 
 Clone and ledger are read on another thread: first the difference between two heads, by which the loop
 moves its view; then what a vanished result means for the ledger. Until that is recorded the id is
-withheld, so that no step is taken for it, and no claim is released: a result must not be the only
-trace of a run, in a head that is not recorded. Before the view moves at all, everything that was
+withheld, so that no step is taken for it. Nor is the claim of a run whose result came with a head that is
+not recorded released: that result must not be the only trace of the run. Heads that brought nothing but
+results are recorded together, once in ``RECORD_EVERY_S``: each record is a write of the ledger. Before the view moves at all, everything that was
 withdrawn on the way to the new head is on record (``OpsRepo.approach``), head by head, so that each of
 several heads in a row counts. For new results see ``dispatcher.loop.arrivals``.
 
@@ -13,6 +14,7 @@ reads from its thread does not change meanwhile.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -42,6 +44,9 @@ NAME = "head"
 PAUSES_S = (0.5, 30.0)
 """First and longest pause after the recorded heads could not be read or written."""
 
+RECORD_EVERY_S = 1.0
+"""Seconds between two records of heads by which nothing was lost. The first after a rest is recorded at once."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Move:
@@ -54,13 +59,20 @@ class _Move:
         rewritten_from: commits that are no longer in the history.
         written: actions of ours that were pushed before, and whose files are in ``former`` if they are
             not in the new head as they were.
+        arrived: ids whose result came with it.
     """
 
     commit: str
     lost: tuple[Lost, ...]
+    arrived: frozenset[str] = frozenset()
     former: Mapping[str, str] = field(default_factory=dict)
     rewritten_from: tuple[str, ...] = ()
     written: tuple[Written, ...] = ()
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether there is nothing to record but the head itself."""
+        return not (self.lost or self.former or self.rewritten_from or self.written)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +105,7 @@ class Heads:
         know: called with each tombstone.
         arrived: called with each move of the view, and whether it is the first.
         pauses_s: first and longest pause after a failure.
+        record_every_s: see ``RECORD_EVERY_S``.
     """
 
     def __init__(
@@ -106,6 +119,7 @@ class Heads:
         know: Callable[[Claim], None],
         arrived: Callable[[Changes, bool], None],
         pauses_s: tuple[float, float] = PAUSES_S,
+        record_every_s: float = RECORD_EVERY_S,
     ) -> None:
         self._components, self._view, self._pollers, self._tracker = (
             components,
@@ -126,6 +140,7 @@ class Heads:
         self._forgotten: tuple[str, ...] = ()  # the latest loss of commits, for people
         self._broken: Exception | None = None
         self._pauses = Pauses(*pauses_s)
+        self._record_every_s, self._recorded_at = record_every_s, float("-inf")
         self.followed = False
 
     @property
@@ -147,13 +162,24 @@ class Heads:
         return self._behind or bool(self._first or self._moves or self._written)
 
     @property
-    def unrecorded(self) -> bool:
-        """Whether the view shows a head that is not recorded."""
-        return bool(self._moves)
+    def in_doubt(self) -> bool:
+        """Whether it is not known yet which ids are used: ``pending``, but for heads whose record can wait."""
+        recording = any(not move.can_wait for move in self._moves)
+        return self._behind or recording or bool(self._first or self._written)
+
+    def unrecorded(self, action_id: str) -> bool:
+        """Whether the view shows a result of this id that came with a head that is not recorded."""
+        return any(action_id in move.arrived for move in self._moves)
 
     def next_try_in(self) -> float | None:
-        """Seconds until a failed read or write is retried; None if nothing waits."""
-        return self._pauses.left() or None
+        """Seconds until heads are recorded, or a failed read or write is retried; None if nothing waits."""
+        return max(self._pauses.left(), self._record_in()) or None
+
+    def _record_in(self) -> float:
+        """Seconds for which the heads that are not recorded can wait."""
+        if not self._moves or not all(move.can_wait for move in self._moves):
+            return 0.0
+        return max(0.0, self._recorded_at + self._record_every_s - time.monotonic())
 
     def look(self, followed: Callable[[], None] = lambda: None) -> None:
         """Follow the clone's head, which may have changed.
@@ -204,7 +230,7 @@ class Heads:
         if self._first:
             first = self._first
             self._ask(lambda: recall(self._components, first), self._begin)
-        elif self._moves:
+        elif self._moves and not self._record_in():
             moves = tuple(self._moves)
             self._ask(lambda: self._record(moves), lambda claims: self._recorded(moves, claims))
 
@@ -313,6 +339,7 @@ class Heads:
             former={**touched(self._view.tree, update.blobs), **changes.former_blobs},
             rewritten_from=rewritten_from,
             written=update.written,
+            arrived=changes.arrived,
         )
         self._moves.append(move)
         self._written = [each for each in self._written if each not in update.written]
@@ -345,6 +372,7 @@ class Heads:
         for claim in claims:
             self._know(claim)
         del self._moves[: len(moves)]
+        self._recorded_at = time.monotonic()
         for written in (each for move in moves for each in move.written):
             written.recorded()
         self.go_on()

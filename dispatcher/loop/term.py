@@ -166,7 +166,7 @@ class Term:
 
     def _may_write(self) -> bool:
         """Whether it is known which ids are used, so that sources may be asked."""
-        known = self.heads.followed and not self.heads.pending and not self.claims.in_doubt
+        known = self.heads.followed and not self.heads.in_doubt and not self.claims.in_doubt
         return known and self.lead.confirmed and not self.reloading.under_way
 
     def _back(self) -> frozenset[Dependency]:

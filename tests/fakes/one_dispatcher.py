@@ -119,6 +119,7 @@ class Dispatcher:
             know=self._know,
             arrived=lambda changes, first: self._arrivals.came(changes, first=first),
             pauses_s=NO_PAUSE,
+            record_every_s=0.0,
         )
         self._endings = Endings(loose, self._view.tree, pollers=pollers, pauses_s=NO_PAUSE)
         repo: Any = components.repo
@@ -170,8 +171,7 @@ class Dispatcher:
             self._settle_up(name)
         self._heads.check()
         decided = reconcile(self._world()).steps if self._heads.followed else ()
-        held = Retire if self._heads.unrecorded else ()
-        steps = [step for step in decided if not isinstance(step, held)]
+        steps = [step for step in decided if not self._is_held(step)]
         if not steps:
             return bool(self.actors)
         step = steps[which % len(steps)]
@@ -189,6 +189,9 @@ class Dispatcher:
         self.actors[action_id] = Work(actor=Actor(act), learn=learn, failed=failed)
         self._settle_up(action_id)
         return True
+
+    def _is_held(self, step: Step) -> bool:
+        return isinstance(step, Retire) and self._heads.unrecorded(step.action_id)
 
     def _restate(self, action_id: str) -> None:
         claim = self._claims.get(action_id)
