@@ -16,7 +16,7 @@ import pytest
 from dispatcher.engines.nomad.api import Allocation, Event, NomadApi
 from dispatcher.engines.nomad.observing import LIST_LASTS_S, Observer
 from dispatcher.engines.nomad.reads import FIRST_PAUSE_S
-from dispatcher.engines.nomad.wake_ups import Coalesced, concerns, ended_allocation
+from dispatcher.engines.nomad.wake_ups import Coalesced, child_of, ended_allocation, open_allocation
 from dispatcher.model.payload import authenticate, encode_end_notice, encode_outcome
 from dispatcher.model.run import Claim, Outcome, Phase, RunKey, RunState
 from dispatcher.model.verdicts import Verdict
@@ -315,8 +315,8 @@ def test_only_what_a_client_ended_is_an_end(state: str) -> None:
 
 
 def test_jobs_of_others_do_not_concern_us() -> None:
-    assert concerns(event("complete"), PREFIX)
-    assert not concerns(event("complete"), "another")
+    assert child_of(event("complete"), PREFIX) == ONE.engine_id
+    assert not child_of(event("complete"), "another")
 
 
 def event(state: str) -> Event:
@@ -348,3 +348,75 @@ def test_changes_that_come_together_are_one_wake_up() -> None:
     later()
     assert woken.wait(10)
     assert len(calls) == 2
+
+
+def test_that_a_run_began_needs_no_list(observer: Observer, server: Server) -> None:
+    observer.forget(TWO.engine_id)
+    observer.dispatched(TWO.engine_id, outcome_key=TWO.outcome_key)
+    for state, seen in (("pending", RunState.PENDING), ("running", RunState.RUNNING)):
+        assert observer.placed(ended(TWO, state))
+        observed = observer.observe([ONE, TWO])[TWO.key]
+        assert (observed.state, observed.engine.node) == (seen, "n")
+    assert server.lists == []
+    assert not observer.placed(ended(TWO, "running")), "it was said before"
+    assert observer.observe([ONE, TWO])[TWO.key].state is RunState.RUNNING
+    assert server.lists == [["one", "two"]], "nothing was said"
+
+
+def test_any_other_change_needs_a_list(observer: Observer, server: Server) -> None:
+    observer.told(ended(ONE))
+    assert observer.changed(TWO.engine_id)
+    observer.observe([ONE, TWO])
+    assert server.lists == [["two"]]
+    assert not observer.changed(ONE.engine_id), "its end is known"
+    assert not observer.changed(claim_of("stranger").engine_id)
+
+
+def test_after_a_gap_in_the_events_a_list_is_read(observer: Observer, server: Server) -> None:
+    observer.told(ended(ONE))
+    observer.doubt()
+    observer.observe([ONE, TWO])
+    assert server.lists == [["two"]]
+
+
+@pytest.mark.parametrize("news", ["told", "placed", "changed"])
+def test_what_is_said_of_a_run_before_nomads_answer_arrived_is_not_lost(
+    observer: Observer, server: Server, woken: list[None], news: str
+) -> None:
+    observer.forget(TWO.engine_id)
+    if news == "changed":
+        assert not observer.changed(TWO.engine_id)
+    else:
+        assert not getattr(observer, news)(ended(TWO, "complete" if news == "told" else "running"))
+    assert not woken
+    observer.dispatched(TWO.engine_id, outcome_key=TWO.outcome_key)
+    assert len(woken) == 1
+    observer.told(ended(ONE))
+    observer.observe([ONE, TWO])
+    assert server.lists == [["two"]]
+
+
+def test_a_report_that_the_runner_vouches_for_is_read_without_a_look(
+    observer: Observer, server: Server
+) -> None:
+    assert observer.told_by_runner(notice(ONE))
+    assert observer.observe([ONE, TWO])[ONE.key].outcome == GOOD
+    assert [path for path in server.asked if "/fs/" in path] == ["client/fs/stream/one"]
+
+
+def test_what_a_process_put_in_its_place_is_looked_at_first(
+    observer: Observer, server: Server
+) -> None:
+    server.outcome, server.over = encode_outcome(GOOD, key="somebody else's"), {"one"}
+    assert observer.told_by_runner(notice(ONE))
+    observer.observe([ONE, TWO])
+    read = [path.split("/")[2] for path in server.asked if "/fs/" in path]
+    assert read == ["stream", "ls", "stream"]
+
+
+def test_the_event_of_our_own_dispatch_says_nothing() -> None:
+    assert open_allocation(event("running")) is None, "it may be stopped"
+    for state, is_open in (("pending", True), ("running", True), ("lost", False)):
+        said = event(state)
+        said.payload["Allocation"]["DesiredStatus"] = "run"
+        assert (open_allocation(said) is not None) is is_open

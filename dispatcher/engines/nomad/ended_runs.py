@@ -156,10 +156,11 @@ class EndedRuns:
         ended = self._tracked.enter(child, "ended")
         run = self._tracked.get(child)
         noticed, run.alloc, key = run.report, alloc_id, run.outcome_key
+        vouched, run.vouched = run.vouched == alloc_id, ""
         if noticed is not None and noticed[0] == alloc_id:
             return noticed[1]
         try:
-            return outcome_file.read(self._api, alloc_id, key=key)
+            return outcome_file.read(self._api, alloc_id, key=key, vouched=vouched)
         except TemporaryError as error:
             why = str(error)
         except DisintoError:

@@ -4,9 +4,10 @@ One call returns the status and the allocations of every run in flight. More is 
 that has newly ended: its ``outcome.json``, and its records if that file does not settle it. The
 conclusion is kept until the run is forgotten.
 
-An event that an allocation has ended says where its ``outcome.json`` is, and so does a notice of its
-runner, which is earlier and contains the file unless that is long. The file proves itself, by the run's key,
-so it is read at once, and a list that is new enough is not read again for it.
+What events say needs no list. That an allocation was placed, or began, is entered as it is. That one has
+ended says where its ``outcome.json`` is, and so does a notice of its runner, which is earlier and may contain
+the file. The file proves itself, by the run's key, so it is read at once. All else that an event may mean, or
+a gap in the stream may hide, makes the next observation a list, and so is one for which nothing was said.
 
 Runs are isolated from each other: a defect of one, or what its formula left, affects only that
 one's observation.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -36,8 +38,11 @@ from dispatcher.model.payload import check_authentic, decode_end_notice
 from dispatcher.model.run import Claim, Observation, Placement, RunKey, RunState
 from dispatcher.settings import Settings
 
-LIST_LASTS_S = 0.5
-"""Seconds for which a list is new enough, while events say which runs ended since."""
+LIST_LASTS_S = 3.0
+"""Seconds for which a list is new enough, while events say what became of its runs since."""
+
+REMEMBERED = 1_000
+"""Maximum number of jobs remembered of which events spoke before they were known."""
 
 
 class Observer:
@@ -71,8 +76,12 @@ class Observer:
         self._wake = wake
         self._lock = threading.Lock()
         self._told: dict[str, JobStatus] = {}
+        self._placed: dict[str, JobStatus] = {}
+        self._early: deque[str] = deque(
+            maxlen=REMEMBERED
+        )  # jobs not known when an event named them
         self._listed: dict[str, Observation] = {}
-        self._listed_at = clock() - LIST_LASTS_S
+        self._listed_at = self._doubted_at = clock() - LIST_LASTS_S
 
     def close(self) -> None:
         """Start no further reads."""
@@ -107,6 +116,11 @@ class Observer:
         seen = observation(RunState.PENDING, Placement(kind=KIND, job=child), since=time.time())
         with self._lock:
             self._listed[child] = seen
+            early = child in self._early
+            if early:  # more was said of it than it took Nomad's answer to arrive
+                self._doubted_at = self._clock()
+        if early:
+            self._wake()
 
     def told(self, allocation: Allocation) -> bool:
         """Note an allocation that has ended, as an event says: ``observe`` reads its outcome at once. Returns
@@ -119,18 +133,50 @@ class Observer:
             NodeID=allocation.get("NodeID", ""),
         )
         with self._lock:
-            if child not in self._listed or self._tracked.ended(child) is not None:
+            if not self._is_open(child):
                 return False
             news = child not in self._told
             self._told[child] = JobStatus(ID=child, Status="dead", Allocs=[ended])
             return news
 
-    def placed(self, allocation: Allocation) -> None:
-        """Note where a run executes, as an event says; for people, and for ``told_by_runner``."""
-        child = allocation.get("JobID", "")
+    def placed(self, allocation: Allocation) -> bool:
+        """Note where a run executes, and whether its task has begun, as an event says. Returns whether that
+        is news.
+        """
+        child, state = allocation.get("JobID", ""), allocation.get("ClientStatus", "")
+        node = allocation.get("NodeID", "")
+        there = AllocationStatus(ID=allocation["ID"], ClientStatus=state, NodeID=node)
         with self._lock:
-            if child in self._listed:
-                self._at(child, allocation["ID"], allocation.get("NodeID", ""))
+            if not self._is_open(child):
+                return False
+            self._at(child, allocation["ID"], node)
+            if self._tracked.get(child).placed == (allocation["ID"], state):
+                return False
+            self._tracked.get(child).placed = (allocation["ID"], state)
+            self._placed[child] = JobStatus(ID=child, Status=state, Allocs=[there])
+            return True
+
+    def changed(self, child: str) -> bool:
+        """Have the next observation list the runs, because one changed in another way. Returns whether that
+        is news.
+        """
+        with self._lock:
+            if not self._is_open(child):
+                return False
+            self._doubted_at = self._clock()
+            return True
+
+    def doubt(self) -> None:
+        """Have the next observation list the runs: any may have changed."""
+        with self._lock:
+            self._doubted_at = self._clock()
+
+    def _is_open(self, child: str) -> bool:
+        """With the lock: whether this run was dispatched or listed, and is not known to have ended."""
+        if child not in self._listed:
+            self._early.append(child)
+            return False
+        return self._tracked.ended(child) is None
 
     def told_by_runner(self, notice: bytes) -> bool:
         """Note the allocation that a runner's notice names, like that of an event; see ``Scheduler.told``."""
@@ -147,6 +193,7 @@ class Observer:
         self._at(child, alloc_id, node)
         report = outcome_file.decoded(outcome, key=run.outcome_key)
         run.report = (alloc_id, report) if report.authentic else None
+        run.vouched = "" if report.authentic else alloc_id
         # Anybody who heard it on the network can send it again, as often as they like.
         if self.told(Allocation(ID=alloc_id, JobID=child, NodeID=node, ClientStatus="complete")):
             self._wake()
@@ -159,8 +206,8 @@ class Observer:
     def forget(self, child: str) -> None:
         """Drop the run."""
         with self._lock:
-            self._told.pop(child, None)
-            self._listed.pop(child, None)
+            for noted in (self._told, self._placed, self._listed):
+                noted.pop(child, None)
         for memory in (self._reads, self._tracked, self._reasons, self._children):
             memory.forget(child)
 
@@ -180,12 +227,15 @@ class Observer:
 
     def _current(self, children: Collection[str]) -> Mapping[str, Observation | None]:
         """Observations of runs that were not known to have ended: of those that an event named, by
-        their outcome; of the others by a list, an earlier one if it is new enough.
+        their outcome; of the others by a list, an earlier one with what events said since if that is new
+        enough.
         """
         with self._lock:
             told = {child: self._told.pop(child) for child in children if child in self._told}
+            placed = {child: self._placed.pop(child) for child in children if child in self._placed}
             earlier = dict(self._listed)
             listed_at = self._listed_at
+            sure = self._doubted_at < listed_at
         reads = {
             child: partial(self._isolated, status, partial(self._ended.conclude_told, status))
             for child, status in told.items()
@@ -196,15 +246,36 @@ class Observer:
             if seen is not None and seen.state is RunState.ENDED
         }
         rest = [child for child in children if child not in concluded]
+        sure = sure and bool(told or placed) and len(concluded) == len(told)
         recent = self._clock() - listed_at < LIST_LASTS_S
-        if not rest or (concluded and recent and all(child in earlier for child in rest)):
-            return concluded | {child: earlier[child] for child in rest}
-        began = self._clock()
-        observed = self._observed(self._api.job_statuses(rest))
+        if rest and not (sure and recent and all(child in earlier for child in rest)):
+            return {**concluded, **self._list(rest)}
+        moved = self._moved({child: placed[child] for child in rest if child in placed})
+        return {**concluded, **{child: earlier[child] for child in rest}, **moved}
+
+    def _moved(self, placed: Mapping[str, JobStatus]) -> dict[str, Observation]:
+        """Observations of runs of which an event said that they were placed, or began."""
+        seen = {
+            child: self._isolated(status, partial(self._open, status, ""))
+            for child, status in placed.items()
+        }
+        moved = {child: each for child, each in seen.items() if each is not None}
         with self._lock:
-            self._listed_at = began
-            self._listed = {child: seen for child, seen in observed.items() if seen is not None}
-        return concluded | observed
+            self._listed |= {c: each for c, each in moved.items() if c in self._listed}
+        return moved
+
+    def _list(self, children: Collection[str]) -> Mapping[str, Observation | None]:
+        began = self._clock()
+        statuses = self._api.job_statuses(children)
+        observed = self._observed(statuses)
+        listed = {child: seen for child, seen in observed.items() if seen is not None}
+        over = {status["ID"] for status in statuses if is_over(status)} & listed.keys()
+        unread = any(listed[child].state is not RunState.ENDED for child in over)
+        with self._lock:
+            self._listed = listed
+            # An outcome that could not be read yet is read for the next list.
+            self._listed_at = began - LIST_LASTS_S if unread else began
+        return observed
 
     def _observed(self, statuses: Collection[JobStatus]) -> dict[str, Observation | None]:
         """By job; None for one that Nomad collected in the meantime."""

@@ -3,7 +3,7 @@ rendered.
 
 A run must not start from a changed job unnoticed. The rendered job is compared with the registered
 one by the server's own plan, once per parent job. After dispatches the parent is read once for all of
-them, at most once a second: if it has not been registered again since, they all came from it. If it has,
+them, at most every ``CHECK_EVERY_S``: if it has not been registered again since, they all came from it. If it has,
 each of these children is compared with the parent as it was planned, because Nomad copies the parent
 into each child.
 
@@ -28,7 +28,7 @@ from dispatcher.errors import DisintoError, Misconfigured
 from dispatcher.model.job_class import JobVariant
 from dispatcher.settings import Settings
 
-CHECK_EVERY_S = 1.0
+CHECK_EVERY_S = 5.0
 """Seconds between two reads of a parent while runs are dispatched from it."""
 
 _COPIED = (

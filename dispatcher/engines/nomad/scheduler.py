@@ -1,9 +1,10 @@
 """Scheduler that runs actions as dispatched jobs of Nomad.
 
-Calls to Nomad, counted in tests: a run takes four (dispatch, what the outcome is, outcome, purge), two if its
-runner's notice contains its outcome, one more if it may have been submitted before; each parent job takes
-three when it is first used, and one a second at most while runs are dispatched from it. Observing takes one,
-however many runs are in flight, plus one now and then for why some still wait.
+Calls to Nomad, counted in tests: a run takes four (dispatch, what the outcome is, outcome, purge), three if its
+runner says that the outcome is there, two if its notice contains it, one more if it may have been submitted
+before; each parent job takes three when it is first used, and one every five seconds at most while runs are
+dispatched from it. Observing takes one, however many runs are in flight, plus one now and then for why some still
+wait, and none for what events say.
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ from dispatcher.engines.nomad.settings import AUTO, NomadDriver, NomadSettings
 from dispatcher.engines.nomad.verdicts import main_allocation
 from dispatcher.engines.nomad.wake_ups import (
     CHANGES_WAIT_S,
+    NEW_JOB,
     Coalesced,
-    allocation_of,
-    concerns,
+    child_of,
     ended_allocation,
+    open_allocation,
 )
 from dispatcher.errors import Dependency, DisintoError, Misconfigured, PermanentError, Unavailable
 from dispatcher.model.job_class import JobVariant
@@ -302,19 +304,29 @@ class NomadScheduler:
             for item in stream:
                 if self._closed.is_set():
                     return
-                if not isinstance(item, Event):
+                if isinstance(item, Event):
+                    self._heard(item, prefix, now=wake, later=later)
+                else:
+                    self._observer.doubt()
                     wake()
-                elif concerns(item, prefix):
-                    allocation = ended_allocation(item)
-                    if allocation is not None:
-                        self._observer.told(allocation)
-                        wake()
-                    else:
-                        if (placed := allocation_of(item)) is not None:
-                            self._observer.placed(placed)
-                        later()
         except PermanentError as error:
             self._log.warning("no_event_stream", error=str(error))
+
+    def _heard(
+        self, event: Event, prefix: str, *, now: Callable[[], None], later: Callable[[], None]
+    ) -> None:
+        """Note what an event says of a run of ours, and have it observed if that is news."""
+        child = child_of(event, prefix)
+        if not child:
+            return
+        if (ended := ended_allocation(event)) is not None:
+            if self._observer.told(ended):
+                now()
+        elif (placed := open_allocation(event)) is not None:
+            if self._observer.placed(placed):
+                later()
+        elif event.type != NEW_JOB and self._observer.changed(child):
+            later()
 
 
 def _meta(spec: RunSpec, grant: WrappedGrant) -> dict[str, str]:

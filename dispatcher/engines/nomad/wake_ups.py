@@ -1,4 +1,4 @@
-"""What events of Nomad mean for the loop: which concern a run of ours, which say that one has ended."""
+"""What events of Nomad mean for the loop: which run of ours they are about, and what they say of it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ CHANGES_WAIT_S = 0.3
 
 RAN_TO_ITS_END = frozenset({"complete", "failed"})
 """``ClientStatus`` of allocations whose client says that their tasks have ended."""
+
+
+_OPEN = frozenset({"pending", "running"})
+
+NEW_JOB = "JobRegistered"
+"""Type of the event that we cause with each dispatch, which says nothing else."""
 
 
 class Coalesced:
@@ -51,7 +57,16 @@ def ended_allocation(event: Event) -> Allocation | None:
     return None
 
 
-def concerns(event: Event, prefix: str) -> bool:
-    """Whether an event may mean that one of our runs ended, started or was stopped."""
+def open_allocation(event: Event) -> Allocation | None:
+    """The allocation of an event that says that it is about to run or runs; None for any other event."""
+    allocation = allocation_of(event)
+    if allocation is None or allocation.get("DesiredStatus") != "run":
+        return None
+    return allocation if allocation.get("ClientStatus") in _OPEN else None
+
+
+def child_of(event: Event, prefix: str) -> str:
+    """The dispatched job that an event is about, if it is one of our runs; else ""."""
     names = (event.key, *event.filter_keys)
-    return any(name.startswith(prefix) and "/dispatch-" in name for name in names)
+    ours = (name for name in names if name.startswith(prefix) and "/dispatch-" in name)
+    return next(ours, "")
