@@ -148,7 +148,8 @@ def unplaced(api: NomadApi, stranger: NomadApi) -> None:
 
         @_until
         def blocked() -> None:
-            assert "blocked" in [each["Status"] for each in api.evaluations(child.job_id)]
+            states = {each["Status"] for each in api.evaluations(child.job_id)}
+            assert states == {"blocked", "complete"}
 
         blocked()
         (status,) = api.job_statuses([child.job_id, "nobody"])
