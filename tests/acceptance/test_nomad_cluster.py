@@ -178,7 +178,7 @@ def test_runs_of_a_client_that_never_comes_back_are_lost(
 @eventually
 def until_told_running(scene: Scene) -> None:
     for entry in told(scene, "status", "--json")["open"]:
-        assert (entry["state"], entry["node"], entry["reason"]) == ("running", FAR, "")
+        assert (entry["state"], entry["node"], entry["reason"]) == ("running", FAR, None)
 
 
 @eventually
