@@ -420,3 +420,47 @@ def test_the_event_of_our_own_dispatch_says_nothing() -> None:
         said = event(state)
         said.payload["Allocation"]["DesiredStatus"] = "run"
         assert (open_allocation(said) is not None) is is_open
+
+
+def test_a_list_without_a_run_just_dispatched_does_not_hide_what_is_said_of_it(
+    observer: Observer, server: Server, woken: list[None]
+) -> None:
+    observer.forget(TWO.engine_id)
+    observer.dispatched(TWO.engine_id, outcome_key=TWO.outcome_key)
+    observer.observe([ONE])
+    assert server.lists == [["one"]], "the loop does not know yet that it was dispatched"
+    assert observer.placed(ended(TWO, "running"))
+    assert observer.told_by_runner(notice(TWO))
+    assert len(woken) == 1
+    assert observer.observe([ONE, TWO])[TWO.key].outcome == GOOD
+    assert server.lists == [["one"]]
+
+
+def test_a_run_that_came_back_is_news(observer: Observer, server: Server) -> None:
+    assert observer.placed(ended(TWO, "running"))
+    assert observer.changed(TWO.engine_id), "its node does not answer"
+    assert observer.placed(ended(TWO, "running"))
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_what_is_said_of_a_run_before_the_loop_knows_of_it_wakes_again(
+    observer: Observer, server: Server, woken: list[None], clock: Clock, early: bool
+) -> None:
+    again = threading.Event()
+    observer._wake_later = again.set  # type: ignore[assignment]
+    observer.forget(TWO.engine_id)
+    if early:
+        observer.told(ended(TWO))
+    observer.dispatched(TWO.engine_id, outcome_key=TWO.outcome_key)
+    if not early:
+        observer.told(ended(TWO))
+    observer.observe([ONE])
+    assert again.is_set()
+    again.clear()
+    assert observer.observe([ONE, TWO])[TWO.key].state is not RunState.PENDING
+    assert not again.is_set()
+    observer.dispatched(claim_of("stranger").engine_id, outcome_key="")
+    observer.told(ended(claim_of("stranger")))
+    clock.now += LIST_LASTS_S
+    observer.observe([ONE])
+    assert not again.is_set(), "the loop will never know of it"

@@ -33,6 +33,7 @@ from dispatcher.engines.nomad.render import runner_prefix
 from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.engines.nomad.tracked_runs import TrackedRuns
 from dispatcher.engines.nomad.wait_reasons import WaitReasons
+from dispatcher.engines.nomad.wake_ups import CHANGES_WAIT_S, Coalesced
 from dispatcher.errors import DisintoError
 from dispatcher.model.payload import check_authentic, decode_end_notice
 from dispatcher.model.run import Claim, Observation, Placement, RunKey, RunState
@@ -73,7 +74,7 @@ class Observer:
             api, self._nomad, tracked=self._tracked, locations=self._locations, clock=clock
         )
         self._reads = Reads(clock=clock, late=wake)
-        self._wake = wake
+        self._wake, self._wake_later = wake, Coalesced(wake, after_s=CHANGES_WAIT_S)
         self._lock = threading.Lock()
         self._told: dict[str, JobStatus] = {}
         self._placed: dict[str, JobStatus] = {}
@@ -81,6 +82,7 @@ class Observer:
             maxlen=REMEMBERED
         )  # jobs not known when an event named them
         self._listed: dict[str, Observation] = {}
+        self._dispatched: dict[str, float] = {}  # when, for those that no list was asked for yet
         self._listed_at = self._doubted_at = clock() - LIST_LASTS_S
 
     def close(self) -> None:
@@ -116,6 +118,7 @@ class Observer:
         seen = observation(RunState.PENDING, Placement(kind=KIND, job=child), since=time.time())
         with self._lock:
             self._listed[child] = seen
+            self._dispatched[child] = self._clock()
             early = child in self._early
             if early:  # more was said of it than it took Nomad's answer to arrive
                 self._doubted_at = self._clock()
@@ -163,6 +166,7 @@ class Observer:
         with self._lock:
             if not self._is_open(child):
                 return False
+            self._tracked.get(child).placed = ("", "")
             self._doubted_at = self._clock()
             return True
 
@@ -206,7 +210,7 @@ class Observer:
     def forget(self, child: str) -> None:
         """Drop the run."""
         with self._lock:
-            for noted in (self._told, self._placed, self._listed):
+            for noted in (self._told, self._placed, self._listed, self._dispatched):
                 noted.pop(child, None)
         for memory in (self._reads, self._tracked, self._reasons, self._children):
             memory.forget(child)
@@ -223,7 +227,22 @@ class Observer:
         for child, observed in self._current(keys).items():
             if observed is not None:
                 observations[keys[child]] = observed
+        if self._is_too_early(children.values()):
+            self._wake_later()
         return observations
+
+    def _is_too_early(self, children: Collection[str]) -> bool:
+        """Whether something was said of a run just dispatched that the caller does not know yet: what woke it
+        would not wake it again.
+        """
+        with self._lock:
+            unknown = set(self._dispatched).difference(children)
+            now = self._clock()
+            return any(
+                now - self._dispatched[child] < LIST_LASTS_S
+                for child in unknown
+                if child in self._told or child in self._early
+            )
 
     def _current(self, children: Collection[str]) -> Mapping[str, Observation | None]:
         """Observations of runs that were not known to have ended: of those that an event named, by
@@ -272,7 +291,14 @@ class Observer:
         over = {status["ID"] for status in statuses if is_over(status)} & listed.keys()
         unread = any(listed[child].state is not RunState.ENDED for child in over)
         with self._lock:
-            self._listed = listed
+            # Before the loop knows of a dispatch, events may speak of it: a list without it hides nothing.
+            self._dispatched = {
+                child: at
+                for child, at in self._dispatched.items()
+                if child not in children and at > began - LIST_LASTS_S
+            }
+            new = {child: self._listed[child] for child in self._dispatched}
+            self._listed = {**new, **listed}
             # An outcome that could not be read yet is read for the next list.
             self._listed_at = began - LIST_LASTS_S if unread else began
         return observed
