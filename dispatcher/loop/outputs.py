@@ -218,7 +218,7 @@ class KeptOutputs:
                 steady = self._record.steady_for(now) >= STEADY_S
                 _remove_leftovers(self._directory, before=now - LEFTOVER_S if steady else 0.0)
                 self._tidied = True
-        if sum(file.stat().st_size for file in _listed(self._directory)) > SPOOL_BYTES:
+        if sum(map(_size, _listed(self._directory))) > SPOOL_BYTES:
             raise OSError(0, f"more than {SPOOL_BYTES >> 20} MiB wait there for a push")
 
     def _output(self, claim: Claim, reading: _Reading) -> ResultOutput | None:
@@ -331,6 +331,14 @@ def _digest(path: Path) -> str:
 def _listed(directory: Path) -> Iterator[Path]:
     with suppress(OSError):
         yield from directory.iterdir()
+
+
+def _size(file: Path) -> int:
+    """Bytes of a file; 0 if it is gone: others are finished, or removed after their push, meanwhile."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _remove_leftovers(directory: Path, *, before: float) -> None:

@@ -19,14 +19,19 @@ from dispatcher.ops_repo.output_refs import OutputRefs
 from dispatcher.ops_repo.packs import NewObject
 from dispatcher.ops_repo.push import Blocked, LostRace, Pusher
 from dispatcher.ops_repo.refs import SEEN
-from dispatcher.ops_repo.refusals import PushRefused
+from dispatcher.ops_repo.refusals import NotWritable, PushRefused
 
 SEEN_PAUSES_S = (60.0, 3_600.0)
 """First and longest pause before ``refs/disinto/seen`` is pushed again to a remote that refused it."""
 
 
-Push = Callable[[str, str, Sequence[NewObject]], None]
-"""Pushes a commit on its base. The last argument is all that the commit brings; empty if it is unknown."""
+Check = Callable[[], None]
+"""Raises if nothing may be written any more."""
+
+Push = Callable[[str, str, Sequence[NewObject], Check], None]
+"""Pushes a commit on its base. The third argument is all that the commit brings; empty if it is unknown. The
+last was called before, and is called again before each further attempt.
+"""
 
 
 class _Companion:
@@ -97,8 +102,8 @@ class BranchPush:
             yield self.push
             return
         with self.outputs.prepared(files, direct=together and self.direct.usable) as prepared:
-            yield lambda commit, base, made: self.push_with(
-                commit, base, made, files, prepared, together=together
+            yield lambda commit, base, made, check: self.push_with(
+                commit, base, made, check, files=files, prepared=prepared, together=together
             )
 
     def push_with(
@@ -106,9 +111,10 @@ class BranchPush:
         commit: str,
         base: str,
         made: Sequence[NewObject],
+        check: Check,
+        *,
         files: list[OutputFile],
         prepared: Prepared,
-        *,
         together: bool,
     ) -> None:
         """See ``pushing``.
@@ -116,22 +122,27 @@ class BranchPush:
         Args:
             prepared: of the files.
         """
-        if together and self._pushed_together(commit, base, made, prepared):
-            files.clear()
-            return
+        if together:
+            if self._pushed_together(commit, base, made, check, prepared):
+                files.clear()
+                return
+            check()
         self._push_alone(prepared, base, last=not together)
         files.clear()
-        self.push(commit, base, made)
+        check()
+        self.push(commit, base, made, check)
 
     def _pushed_together(
-        self, commit: str, base: str, made: Sequence[NewObject], prepared: Prepared
+        self, commit: str, base: str, made: Sequence[NewObject], check: Check, prepared: Prepared
     ) -> bool:
         """Whether one push took all. If not, it may be for any of the refs."""
         branch = f"refs/heads/{self._clone.git.settings.branch}"
         companion = self._seen_with(commit, base)
         seen = (f"+{companion}:{SEEN}",) if companion else ()
         try:
-            if not self._directly(commit, base, made, companion, prepared):
+            if not self._directly(
+                commit, base, made, check, companion=companion, prepared=prepared
+            ):
                 prepared.pusher.push(
                     branch,
                     f"{commit}:{branch}",
@@ -144,6 +155,8 @@ class BranchPush:
                 return False
             self.outputs.look_again([month.ref for month in prepared.months])
             raise
+        except NotWritable:
+            raise  # not for any of the refs
         except (Denied, Unavailable, Misconfigured, GitFailed):
             return False
         self.outputs.stored(prepared)
@@ -172,6 +185,8 @@ class BranchPush:
             why = failed.reason
         except (PushRefused, Blocked) as error:
             why = error.what
+        except NotWritable:
+            raise  # the branch neither: both wait, and nothing is lost
         except (Denied, Misconfigured, Unavailable) as error:
             with suppress(LostRace):  # raises anything else if it is not this ref's fault
                 self._pusher.push(branch, f"{base}:{branch}", options=("--dry-run",))
@@ -187,10 +202,14 @@ class BranchPush:
         commit: str,
         base: str,
         made: Sequence[NewObject],
+        check: Check,
+        *,
         companion: str | None,
         prepared: Prepared | None = None,
     ) -> bool:
-        """Whether all of it is on the remote, without ``git push``."""
+        """Whether all of it is on the remote, without ``git push``. If that was tried in vain, it was checked
+        again whether anything may be written.
+        """
         if not made or (prepared is not None and not prepared.objects):
             return False
         updates = [
@@ -206,10 +225,11 @@ class BranchPush:
         try:
             self.direct.push(updates, [*made, *(prepared.objects if prepared else ())])
         except LeftToGit:
+            check()
             return False
         return True
 
-    def push(self, commit: str, base: str, made: Sequence[NewObject] = ()) -> None:
+    def push(self, commit: str, base: str, made: Sequence[NewObject], check: Check) -> None:
         """Push a commit, and ``refs/disinto/seen`` with it.
 
         Where all of ``base`` was seen, the commit is as well: it holds nothing but our own files.
@@ -222,11 +242,11 @@ class BranchPush:
         branch = f"refs/heads/{self._clone.git.settings.branch}"
         companion = self._seen_with(commit, base)
         if companion is None:
-            if not self._directly(commit, base, made, companion):
+            if not self._directly(commit, base, made, check, companion=companion):
                 self._pusher.push(branch, f"{commit}:{branch}")
             return
         try:
-            if not self._directly(commit, base, made, companion):
+            if not self._directly(commit, base, made, check, companion=companion):
                 self._pusher.push(
                     branch, f"{commit}:{branch}", f"+{companion}:{SEEN}", options=("--atomic",)
                 )
@@ -241,6 +261,7 @@ class BranchPush:
             self._seen.taken()
             return
         # Which of the two was meant? What refuses the branch alone says so.
+        check()
         self._pusher.push(branch, f"{commit}:{branch}")
         self._seen.refused(refused)
 

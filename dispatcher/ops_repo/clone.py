@@ -135,6 +135,14 @@ class Clone:
             remedy="Check the remote with `git fsck`, and the disk.",
         )
 
+    def full(self, failed: GitFailed) -> DisintoError:
+        """The error for a clone that cannot be written."""
+        return Unavailable(
+            Dependency.REMOTE,
+            f"the clone {self.path} cannot be written: {failed.reason}",
+            remedy="Free space there, or make it writable again; it is retried.",
+        )
+
     def _tidy(self) -> None:
         for left in self.path.parent.glob(self.path.name + ".new-*"):
             shutil.rmtree(left, ignore_errors=True)

@@ -6,6 +6,7 @@ import re
 import signal
 
 from dispatcher.errors import Dependency, DisintoError, Misconfigured, Unavailable
+from dispatcher.ops_repo import refusals
 from dispatcher.ops_repo.refusal import refused, refused_http
 from dispatcher.ops_repo.transport import Transport, transport_of
 from dispatcher.settings import OpsRepoSettings
@@ -78,6 +79,11 @@ class GitFailed(Exception):
         return bool(_BROKEN.search(self.own_text))
 
     @property
+    def no_room(self) -> bool:
+        """Whether git could not write to the local repository because a disk is full or read-only."""
+        return refusals.no_room(self.own_text)
+
+    @property
     def stale_lock(self) -> bool:
         """Whether a lock file existed."""
         return bool(_LOCKED.search(self.own_text))
@@ -98,10 +104,15 @@ def meaning(
             f"the ops repository {where} has no branch {settings.branch!r}",
             remedy="Set `branch` in [ops_repo], or push a first commit.",
         )
+    if failed.verb == "push" and refusals.not_writable(text):
+        return not_writable(where, message)
     if _DENIED.search(text):
-        if transport_of(settings.remote) is Transport.HTTP:
-            return refused_http(settings, where, message, token=token)
-        return refused(where, message)
+        over_http = transport_of(settings.remote) is Transport.HTTP
+        return (
+            refused_http(settings, where, message, token=token)
+            if over_http
+            else refused(where, message)
+        )
     if _NO_REPOSITORY.search(text):
         return Misconfigured(
             f"there is no ops repository at {where}: {message}",
@@ -115,6 +126,20 @@ def meaning(
         )
     cut_off = f"the ops repository {where} cannot be reached: {message}"
     return ended_by_signal(failed) if failed.signal else Unavailable(Dependency.REMOTE, cut_off)
+
+
+def not_writable(where: str, why: str) -> refusals.NotWritable:
+    """The error for a remote that can store nothing.
+
+    Args:
+        where: the remote, without credentials.
+        why: its message.
+    """
+    return refusals.NotWritable(
+        Dependency.REMOTE,
+        f"the ops repository {where} can store nothing at the moment: {why}",
+        remedy="Free space there, or make it writable again; pushes are retried.",
+    )
 
 
 def ended_by_signal(failed: GitFailed) -> Unavailable:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from dispatcher.errors import Denied, Dependency
+from dispatcher.ops_repo import failure
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.refs import PUSH
@@ -58,6 +59,7 @@ class Pusher:
         Raises:
             LostRace: another push came first.
             Blocked: see there.
+            NotWritable: the remote can store nothing at the moment.
             Denied: the remote refused it; and what ``Git.ask`` raises.
         """
         with self._exactly(refspecs) as exact:
@@ -130,6 +132,8 @@ class Pusher:
             raise LostRace
         if whose.why is Why.LOCKED:
             raise LostRace(whose.detail)
+        if whose.why is Why.NOT_WRITABLE:
+            raise failure.not_writable(self._git.where, whose.detail)
         refs = " and ".join(sorted(ref.removeprefix("refs/heads/") for ref in refusals))
         kind = Blocked if whose.why is Why.BLOCKED else PushRefused
         raise kind(

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from dispatcher.errors import Conflict, Denied
+from dispatcher.errors import Conflict, Denied, Unavailable
 
 _RACE = re.compile(
     r"fetch first|non-fast-forward|stale info|incorrect old value|reference already exists"
@@ -23,11 +23,22 @@ _VAGUE = re.compile(
 )
 _IN_THE_WAY = re.compile(r"'[^']+' exists; cannot create '[^']+'")
 _LOCK = re.compile(r"Unable to create '([^']+\.lock)': File exists")
+_NO_ROOM = re.compile(r"No space left on device|Disk quota exceeded|Read-only file system")
+_NOT_WRITTEN = re.compile(r"unpacker error|unable to migrate objects")
+_NO_DIRECTORY = re.compile(
+    r"unable to migrate objects|remote unpack failed: unable to create temporary object directory"
+)
+_NO_SHALLOW_FILE = re.compile(r"/shallow_\w{6}'?: ")
+_UNPACK = "error: remote unpack failed: "
 _CANNOT = re.compile(r"cannot lock ref '[^']+': (?!is at [0-9a-f]{40})(?!reference already exists)")
 
 
 class PushRefused(Denied):
     """The remote rejected the push: a hook, a protected branch, missing permissions."""
+
+
+class NotWritable(Unavailable):
+    """The remote can store nothing at the moment: its disk is full or read-only."""
 
 
 class BranchExists(Conflict):
@@ -40,6 +51,7 @@ class Why(Enum):
     RACE = auto()  # another push came first
     BLOCKED = auto()  # the remote has a ref below or above this name
     LOCKED = auto()  # a lock file of the remote is in the way
+    NOT_WRITABLE = auto()  # the remote can store nothing
     REFUSED = auto()
 
 
@@ -68,15 +80,33 @@ def refusal(summary: str, err: str) -> Refusal:
         for line in err.splitlines()
         if line.startswith("remote:") and (stripped := line.removeprefix("remote:").strip())
     )
-    reason = f"{summary}: {messages[:400]}" if messages else summary
+    unpack = (x.removeprefix(_UNPACK) for x in err.splitlines() if x.startswith(_UNPACK))
+    why = messages or next(unpack, "")
+    reason = f"{summary}: {why[:400]}" if why else summary
     if _RACE.search(summary):
         return Refusal(why=Why.RACE, detail=reason)
+    if _not_written(summary, err):
+        return Refusal(why=Why.NOT_WRITABLE, detail=reason)
     if not _VAGUE.search(summary):
         return Refusal(why=Why.REFUSED, detail=reason)
     if _IN_THE_WAY.search(messages):
         return Refusal(why=Why.BLOCKED, detail=reason)
     if lock := _LOCK.search(messages):
         return Refusal(why=Why.LOCKED, detail=lock[1])
-    if _CANNOT.search(messages):
-        return Refusal(why=Why.REFUSED, detail=reason)
-    return Refusal(why=Why.RACE, detail=reason)
+    cannot = _CANNOT.search(messages)
+    return Refusal(why=Why.REFUSED if cannot else Why.RACE, detail=reason)
+
+
+def no_room(err: str) -> bool:
+    """Whether git says that a disk is full or read-only."""
+    return bool(_NO_ROOM.search(err))
+
+
+def not_writable(err: str) -> bool:
+    """Whether git, which reported the outcome of no ref, says that the remote can store nothing."""
+    return bool(no_room(err) or _NO_SHALLOW_FILE.search(err))
+
+
+def _not_written(summary: str, err: str) -> bool:
+    ours = _NOT_WRITTEN.search(summary) or _VAGUE.search(summary)  # else it is a hook's word
+    return bool(ours and (no_room(err) or _NO_DIRECTORY.search(f"{summary}\n{err}")))

@@ -25,13 +25,15 @@ class Repairing:
         """Run it. Once, a stale lock is removed or a damaged clone rebuilt.
 
         Raises:
-            Unavailable: the clone cannot be repaired, or git crashes on what the remote holds.
+            Unavailable: the disk is full, the clone cannot be repaired, or git crashes on what the remote holds.
         """
         self._clone.ensure()
         generation = self._clone.generation
         try:
             return action()
         except GitFailed as failed:
+            if failed.no_room:  # neither would a new clone have any
+                raise self._clone.full(failed) from None
             if failed.stale_lock:
                 self._clone.remove_stale_locks()
             elif self._crashed(failed):

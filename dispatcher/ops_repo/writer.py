@@ -140,7 +140,7 @@ class Writer:
             made: list[NewObject] = []
             commit = self._committer.of_batch(todo, message, fds, made)
         check()
-        push(commit, base, made)
+        push(commit, base, made, check)
         clone.refs.move(HEAD, commit, old=base)
         clone.upkeep.changed()
         return todo.published(commit)

@@ -304,3 +304,34 @@ def test_git_reads_the_pack(tmp_path: Path, kind: str) -> None:
             check=True,
         )
         assert shown.stdout == each.data
+
+
+class Lost(Exception):
+    """The lead is another's."""
+
+
+@pytest.mark.parametrize("with_output", [False, True])
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_the_lead_is_checked_before_each_further_attempt(
+    repo: OpsRepo,
+    remote: GitRemote,
+    tmp_path: Path,
+    attempts: int,
+    *,
+    with_output: bool,
+) -> None:
+    """Another may have taken it while the remote refused, or kept us waiting."""
+    asked = tmp_path / "asked"
+    remote.hook("pre-receive", f"echo >> {asked}; exit 1")
+    (tmp_path / "output").write_bytes(b"output")
+    output = OutputFile(month="2026-11", name="x.stdout", path=tmp_path / "output")
+
+    def check() -> None:
+        if asked.exists() and len(asked.read_text()) >= attempts:
+            raise Lost
+
+    before = remote.git("for-each-ref")
+    with pytest.raises(Lost):
+        repo.publish([RESULT], message="Result", check=check, outputs=[output] * with_output)
+    assert len(asked.read_text()) == attempts
+    assert remote.git("for-each-ref") == before

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from dispatcher.attestation import git_blob
 from dispatcher.engines.base import LogChunk, Stream
 from dispatcher.errors import Dependency, Unavailable
+from dispatcher.loop import outputs as output_files
 from dispatcher.loop.outputs import (
     DIRECTORY,
     LATE_S,
@@ -110,6 +111,22 @@ def test_both_streams_are_kept_by_digests_that_can_be_checked(tmp_path: Path) ->
     assert kept.missing("x", output) == ""
     again = outputs(tmp_path / "other", engine).collect_again(CLAIM, output)
     assert again == output, "the same bytes give the same digest, by another dispatcher too"
+
+
+def test_files_that_go_meanwhile_cost_no_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of other runs: one is finished, and renamed, or removed after its push, while files are counted."""
+    listed = output_files._listed
+    monkeypatch.setattr(
+        output_files, "_listed", lambda folder: [*listed(folder), folder / "new-gone"]
+    )
+    engine = Engine([(Stream.STDOUT, b"x")])
+    kept = outputs(tmp_path, engine)
+    output = kept.collect(CLAIM, engine.outcome)
+    assert output is not None
+    assert output.missing == ""
+    assert bytes_of(kept, output) == {"stdout": b"x"}
 
 
 def short_of(chunks: Chunks) -> dict[str, str]:
