@@ -41,7 +41,7 @@ class Site:
         self.directory, self.count = directory, 0
 
     def publish(self, *, output: bool) -> None:
-        """Publish the next result; what failed is tried again by the next call."""
+        """Publish the next result; what failed is retried by the next call."""
         file = self.directory / f"{self.count}.output"
         data = random.Random(self.count).randbytes(OUTPUT)
         file.write_bytes(data)
