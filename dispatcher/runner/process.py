@@ -142,13 +142,14 @@ def signal_descendants(number: int, *, spare: str = "") -> None:
             os.kill(pid, signal.SIGCONT)
 
 
-def end_all() -> None:
-    """KILL all descendants of the runner; for the exit after a defect."""
+def end_all() -> bool:
+    """KILL all descendants of the runner, before it exits. False if some are left."""
     for _ in range(_LAST_TRIES):
         if not reap()[1]:
-            return
+            return True
         signal_descendants(signal.SIGKILL)
         time.sleep(_LAST_PAUSE_S)
+    return not reap()[1]
 
 
 def _descendants() -> list[tuple[int, str]]:
