@@ -26,9 +26,10 @@ _LOCKED = re.compile(r"\.lock': File exists|Another git process seems to be runn
 _NO_REPOSITORY = re.compile(
     r"does not appear to be a git repository|repository .* not found|Repository not found"
     r"|returned error: (404|30[12378])|no such repository|does not exist$|not exported|is not a git command"
-    r"|unable to update url base from redirection|Unencrypted HTTP",
+    r"|invalid gitfile format|unable to update url base from redirection|Unencrypted HTTP",
     re.IGNORECASE | re.MULTILINE,
 )
+_OTHER_HASHES = re.compile(r"mismatched algorithms: client \w+; server (\w+)")
 _NO_BRANCH = re.compile(r"couldn't find remote ref|no such remote ref", re.IGNORECASE)
 _DENIED = re.compile(
     r"Authentication failed|could not read (Username|Password)|terminal prompts disabled"
@@ -99,11 +100,8 @@ def meaning(
         token: whether one was sent.
     """
     text, message = failed.text, _tail(failed.text)
-    if _NO_BRANCH.search(text):
-        return Misconfigured(
-            f"the ops repository {where} has no branch {settings.branch!r}",
-            remedy="Set `branch` in [ops_repo], or push a first commit.",
-        )
+    if wrong := _misconfigured(text, settings, where):
+        return wrong
     if failed.verb == "push" and refusals.not_writable(text):
         return not_writable(where, message)
     if _DENIED.search(text):
@@ -126,6 +124,21 @@ def meaning(
         )
     cut_off = f"the ops repository {where} cannot be reached: {message}"
     return ended_by_signal(failed) if failed.signal else Unavailable(Dependency.REMOTE, cut_off)
+
+
+def _misconfigured(text: str, settings: OpsRepoSettings, where: str) -> Misconfigured | None:
+    """The error for a repository that is there and cannot be used, if it is that."""
+    if _NO_BRANCH.search(text):
+        return Misconfigured(
+            f"the ops repository {where} has no branch {settings.branch!r}",
+            remedy="Set `branch` in [ops_repo], or push a first commit.",
+        )
+    if other := _OTHER_HASHES.search(text):
+        return Misconfigured(
+            f"the ops repository {where} names its objects by {other[1]}, which is not supported",
+            remedy="Use one that was made with `git init --object-format=sha1`, the default.",
+        )
+    return None
 
 
 def not_writable(where: str, why: str) -> refusals.NotWritable:

@@ -29,6 +29,12 @@ class OutputsRefused(PermanentError):
     """The remote does not take the output of runs; nothing was pushed to the branch."""
 
 
+_CAPPED = 256 * 1024
+"""Bytes of files from which on a commit is followed by one without any: what builds on it next fetches
+that, with its tree where the remote cannot leave trees out.
+"""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutputFile:
     """A file to be kept.
@@ -118,7 +124,7 @@ class OutputCommits:
         self.repository: Clone | None = None
 
     def month(self, ref: str, files: Sequence[OutputFile], value: str) -> MonthPush:
-        """A commit with these files, for the ref of their month.
+        """A commit with these files, for the ref of their month; with much, one without any on top.
 
         Args:
             value: of the ref now (hex), or "" if it does not exist.
@@ -129,6 +135,8 @@ class OutputCommits:
         names = sorted({file.name.split(".")[0] for file in files})
         message = f"Output of {names[0] if len(names) == 1 else f'{len(names)} runs'}"
         commit, text = self.commit(files, value, message)
+        if sum(file.path.stat().st_size for file in files) >= _CAPPED:
+            commit, text = self.commit([], commit, "No output, to be fetched with little")
         return MonthPush(ref=ref, commit=commit, expected=value, text=text)
 
     def commit(self, files: Sequence[OutputFile], parent: str, message: str) -> tuple[str, bytes]:

@@ -27,13 +27,15 @@ class NewObject:
 
 
 def pack(objects: Sequence[NewObject], *, like: str) -> bytes:
-    """A pack of these objects, each of them whole.
+    """A pack of these objects, each of them whole and once: git refuses to unpack one twice where it checks
+    what it receives.
 
     Args:
         like: hash of any object of the repository, which tells by which algorithm it names objects.
     """
-    parts = [b"PACK" + (2).to_bytes(4, "big") + len(objects).to_bytes(4, "big")]
-    for each in objects:
+    once = dict.fromkeys(objects)  # runs may have the same output
+    parts = [b"PACK" + (2).to_bytes(4, "big") + len(once).to_bytes(4, "big")]
+    for each in once:
         parts += [_header(_KINDS[each.kind], len(each.data)), zlib.compress(each.data, _LEVEL)]
     whole = b"".join(parts)
     return whole + hashed(whole, like=like)

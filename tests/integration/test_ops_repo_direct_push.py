@@ -277,6 +277,30 @@ def test_refs_are_moved_together_from_where_they_are(repo: OpsRepo, remote: GitR
     assert remote.git("rev-parse", "refs/heads/new") == new
 
 
+@pytest.mark.parametrize("checks", ["true", "false"])
+def test_what_many_runs_wrote_alike_is_sent_once(
+    repo: OpsRepo, remote: GitRemote, tmp_path: Path, commands: list[str], checks: str
+) -> None:
+    """git refuses a pack with an object twice if it checks what it receives, and keeps it if not."""
+    remote.git("config", "receive.fsckObjects", checks)
+    remote.git("config", "receive.unpackLimit", "1")
+    (tmp_path / "output").write_bytes(b"output")
+    names = [f"r{number}" for number in range(5)]
+    repo.publish(
+        [NewFile(path=f"vault/actions/{name}.result.json", data=b"{}") for name in names],
+        message="Results",
+        outputs=[
+            OutputFile(month="2026-11", name=f"{name}.stdout", path=tmp_path / "output")
+            for name in names
+        ],
+    )
+    assert commands == []
+    (index,) = (remote.path / "objects" / "pack").glob("*.idx")
+    listed = remote.git("show-index", stdin=index.read_bytes()).splitlines()
+    oids = [line.split()[1] for line in listed]
+    assert len(oids) == len(set(oids))
+
+
 @pytest.mark.parametrize("kind", ["sha1", "sha256"])
 def test_git_reads_the_pack(tmp_path: Path, kind: str) -> None:
     dice = random.Random(1)

@@ -178,6 +178,24 @@ def test_two_dispatchers_write_one_month_and_a_restart_goes_on(
     other.close()
 
 
+@pytest.mark.parametrize("much", [1_500_000, 300_000])
+def test_who_builds_on_much_output_does_not_fetch_it(
+    tmp_path: Path, remote: GitRemote, repo: OpsRepo, much: int
+) -> None:
+    """From a server that cannot leave trees out: another dispatcher, or the same that was killed before it
+    noted what it had pushed.
+    """
+    mine = publish(repo, "a", os.urandom(much))
+    (tmp_path / "state" / "ops.git.output-tips.json").unlink()
+    publish(repo, "b", os.urandom(much))
+    other = opened(tmp_path / "other", remote)
+    publish(other, "c")
+    other.close()
+    assert sorted(kept(remote)) == sorted(results(remote)) == ["a", "b", "c"]
+    assert repo.outputs.fetch(mine, limit=much)
+    remote.git("fsck", "--strict")
+
+
 @pytest.mark.parametrize("obstacle", ["hook", "ref below", "ref above", "lock", "not a commit"])
 def test_a_remote_that_takes_no_output_is_told_from_one_that_takes_nothing(
     remote: GitRemote, repo: OpsRepo, obstacle: str
