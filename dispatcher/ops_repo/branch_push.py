@@ -96,7 +96,8 @@ class BranchPush:
             together: in one push, if the remote takes that; else the files first.
 
         Raises:
-            OutputsRefused: a file cannot be read, or the disk is full.
+            OutputsRefused: a file cannot be read.
+            NotWritable: the disk is full.
         """
         if not files:
             yield self.push

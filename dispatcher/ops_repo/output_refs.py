@@ -21,12 +21,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
-from dispatcher.errors import DisintoError, NotFound, PermanentError, Unavailable
+from dispatcher.errors import Dependency, DisintoError, NotFound, PermanentError, Unavailable
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.output_commits import OutputCommits, OutputFile, OutputsRefused, Prepared
 from dispatcher.ops_repo.push import LostRace, Pusher
 from dispatcher.ops_repo.records import is_oid
+from dispatcher.ops_repo.refusals import NotWritable, no_room
 from dispatcher.ops_repo.scratch_repository import ScratchRepositories
 
 OUTPUT_REFS = "refs/disinto/logs/"
@@ -74,7 +75,8 @@ class OutputRefs:
             direct: whether no repository is made for them before one is needed.
 
         Raises:
-            OutputsRefused: a file cannot be read, or the disk is full.
+            OutputsRefused: a file cannot be read.
+            NotWritable: the disk is full.
         """
         by_ref: dict[str, list[OutputFile]] = {}
         for file in files:
@@ -280,8 +282,16 @@ class OutputRefs:
 
 @contextmanager
 def _preparing() -> Iterator[None]:
-    """Raises ``OutputsRefused`` if what a push needs cannot be made."""
+    """Raises ``OutputsRefused`` if what a push needs cannot be made; ``NotWritable`` if that is because the disk is
+    full: result and output wait for room.
+    """
     try:
         yield
     except (GitFailed, OSError) as error:
+        if no_room(str(error)):
+            raise NotWritable(
+                Dependency.REMOTE,
+                f"the push of output cannot be prepared: {error}",
+                remedy="Free space in `state_dir`; pushes are retried.",
+            ) from None
         raise OutputsRefused(f"it cannot be prepared for the push: {error}") from None

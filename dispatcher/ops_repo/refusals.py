@@ -38,7 +38,7 @@ class PushRefused(Denied):
 
 
 class NotWritable(Unavailable):
-    """The remote can store nothing at the moment: its disk is full or read-only."""
+    """The remote, or this machine for it, can store nothing at the moment: a disk is full or read-only."""
 
 
 class BranchExists(Conflict):

@@ -110,6 +110,13 @@ def main(directory: Path) -> None:
             site.publish(output=False)
         free()
         site.publish(output=True)
+    site.repo._writer.branch.direct._rests_until = float("inf")
+    for room in (20_000, 60_000, 100_000):
+        free = filled(site.ours, room)
+        with pytest.raises(Unavailable, match="No space left on device"):
+            site.publish(output=True)
+        free()
+        site.publish(output=True)
     site.remote.git("fsck", "--full", "--strict")
     assert site.remote.git("rev-list", "--count", "main") == str(site.count + 1)
 
