@@ -464,3 +464,16 @@ def test_what_is_said_of_a_run_before_the_loop_knows_of_it_wakes_again(
     clock.now += LIST_LASTS_S
     observer.observe([ONE])
     assert not again.is_set(), "the loop will never know of it"
+
+
+def test_an_end_that_waits_for_nomads_records_is_read_when_nomad_says_so(
+    observer: Observer, server: Server
+) -> None:
+    stopped = encode_outcome(Outcome(verdict=Verdict.CANCELLED, exit_code=143), key="the run's own")
+    assert observer.told_by_runner(noticed(ONE, stopped))
+    assert observer.observe([ONE, TWO])[ONE.key].state is RunState.RUNNING
+    server.over = {"one"}
+    assert observer.told_by_runner(noticed(ONE, stopped))
+    assert observer.observe([ONE, TWO])[ONE.key].state is RunState.RUNNING, "anybody may repeat it"
+    assert observer.told(ended(ONE))
+    assert observer.observe([ONE, TWO])[ONE.key].state is RunState.ENDED

@@ -129,6 +129,12 @@ class Observer:
         """Note an allocation that has ended, as an event says: ``observe`` reads its outcome at once. Returns
         whether that is news.
         """
+        self._reads.retry(
+            allocation.get("JobID", "")
+        )  # its runner may have said so before Nomad knew
+        return self._told_of(allocation)
+
+    def _told_of(self, allocation: Allocation) -> bool:
         child = allocation.get("JobID", "")
         ended = AllocationStatus(
             ID=allocation["ID"],
@@ -199,7 +205,9 @@ class Observer:
         run.report = (alloc_id, report) if report.authentic else None
         run.vouched = "" if report.authentic else alloc_id
         # Anybody who heard it on the network can send it again, as often as they like.
-        if self.told(Allocation(ID=alloc_id, JobID=child, NodeID=node, ClientStatus="complete")):
+        if self._told_of(
+            Allocation(ID=alloc_id, JobID=child, NodeID=node, ClientStatus="complete")
+        ):
             self._wake()
         return True
 

@@ -25,11 +25,13 @@ class _Read:
 
     Attributes:
         again_at: by the clock, when it may be retried; None until its result was fetched.
+        outdated: the run has changed since it began, so that it is retried without a pause.
     """
 
     future: Future[Observation | None]
     pause_s: float
     again_at: float | None = None
+    outdated: bool = False
 
 
 class Reads:
@@ -55,6 +57,14 @@ class Reads:
         """Drop a run's read."""
         with self._lock:
             self._reads.pop(child, None)
+
+    def retry(self, child: str) -> None:
+        """Let the next call of ``results`` read a run at once, because it is known to have changed."""
+        with self._lock:
+            read = self._reads.get(child)
+            if read is not None:
+                read.outdated = True
+                read.again_at = None if read.again_at is None else self._clock()
 
     def results(
         self, wanted: Mapping[str, Callable[[], Observation | None]]
@@ -102,7 +112,7 @@ class Reads:
                 if self._reads.get(child) is read:
                     del self._reads[child]
             elif read.again_at is None:
-                read.again_at = self._clock() + read.pause_s
+                read.again_at = self._clock() + (0.0 if read.outdated else read.pause_s)
         return observation
 
     def _tell(self, future: Future[Observation | None]) -> None:
