@@ -50,7 +50,7 @@ class ControlLoop:
         once: bool = False,
     ) -> None:
         self._lease, self._tracker, self._name, self._once = lease, tracker, name, once
-        self._term = begin_term(components, view, lease, tracker=tracker)
+        self._term = begin_term(components, view, lease, tracker=tracker, once=once)
         self._round_s = 0.0
         self._pace = RoundPace()
         self._stopping = False

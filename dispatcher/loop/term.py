@@ -23,7 +23,7 @@ from dispatcher.loop.cleanup import Cleanup
 from dispatcher.loop.components import Components
 from dispatcher.loop.endings import Endings
 from dispatcher.loop.executor import Executor
-from dispatcher.loop.heads import Heads
+from dispatcher.loop.heads import RECORD_EVERY_S, Heads
 from dispatcher.loop.inventory_restoring import InventoryRestoring
 from dispatcher.loop.missed_reports import MissedReports
 from dispatcher.loop.outages import Outages
@@ -197,13 +197,16 @@ class Term:
         return self.claims.changed_since(self.engine.asked_at) | self.view.unread
 
 
-def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tracker) -> Term:
+def begin_term(
+    components: Components, view: View, lease: Lease, *, tracker: Tracker, once: bool = False
+) -> Term:
     """Create the objects of a term; does no I/O yet.
 
     Args:
         view: a fresh one.
         lease: the lead.
         tracker: receives all that ``status``, metrics and logs show.
+        once: whether it ends when all is done, so that nothing waits for more.
     """
     settings = components.settings
     outages, claims = Outages(), ClaimCache()
@@ -263,6 +266,7 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
         led=steps.led,
         know=steps.know,
         arrived=lambda changes, first: steps.arrivals.came(changes, first=first),
+        record_every_s=0.0 if once else RECORD_EVERY_S,
     )
 
     fetching = FetchPoll(

@@ -55,6 +55,25 @@ def test_a_result_is_pushed_once(stage: Stage) -> None:
     assert sorted(publishing) == [f"vault/actions/{name}.result.json" for name in names]
 
 
+def test_a_claim_waits_until_the_head_of_its_result_is_recorded(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatcher.loop.term.RECORD_EVERY_S", 3_600.0)
+    stage.scheduler.ends_at_once = True
+    stage.start()
+    for name in ("first", "second"):
+        stage.scene.merge({path(name): action(name)}, f"Add {name}")
+        stage.service.look_now()
+        stage.result(name)
+    claims = {claim.key.action_id for claim in stage.components.ledger.open_runs()}
+    assert "first" in claims, (
+        "its result may still be removed, and nothing would be left of its run"
+    )
+    stage.stop()
+    stage.start()
+    stage.at_rest()
+
+
 def test_a_result_that_cannot_be_sealed_holds_up_no_other(stage: Stage) -> None:
     def sign_result(entry: Entry) -> str:
         if entry.action_id == "odd":
