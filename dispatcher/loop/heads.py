@@ -3,10 +3,10 @@
 Clone and ledger are read on another thread: first the difference between two heads, by which the loop
 moves its view; then what a vanished result means for the ledger. Until that is recorded the id is
 withheld, so that no step is taken for it. Nor is the claim of a run whose result came with a head that is
-not recorded released: that result must not be the only trace of the run. Heads that brought nothing but
-results are recorded together, once in ``RECORD_EVERY_S``: each record is a write of the ledger. Before the view moves at all, everything that was
-withdrawn on the way to the new head is on record (``OpsRepo.approach``), head by head, so that each of
-several heads in a row counts. For new results see ``dispatcher.loop.arrivals``.
+not recorded released: that result must not be the only trace of the run. Heads by which nothing was lost
+are recorded together, once in ``RECORD_EVERY_S``: each record is a write of the ledger. Before the view
+moves at all, everything that was withdrawn on the way to the new head is on record (``OpsRepo.approach``),
+head by head, so that each of several heads in a row counts. For new results see ``dispatcher.loop.arrivals``.
 
 Nothing else moves the view, and only one update is searched for at a time; so the tree that this
 reads from its thread does not change meanwhile.

@@ -17,7 +17,7 @@ import json
 import re
 import zlib
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from dispatcher.errors import Exit, PermanentError
 from dispatcher.model.dynamic import decode_dynamic, encode_dynamic
@@ -286,14 +286,30 @@ END_NOTICE_BYTES = 65_536
 """No runner sends a longer one: it leaves out an outcome that does not fit."""
 
 
-def encode_end_notice(job: str, alloc: str, *, outcome: bytes, key: str) -> bytes:
-    """A runner's notice that its run has ended.
+class EndNotice(NamedTuple):
+    """A runner's notice that its run has ended; nothing proves it yet.
+
+    Attributes:
+        job, alloc: where it ran.
+        outcome: the bytes of ``outcome.json``; b"" if they are not in it.
+        clean: whether the runner says that none of the formula's processes is left.
+    """
+
+    job: str
+    alloc: str
+    outcome: bytes
+    clean: bool
+
+
+def encode_end_notice(job: str, alloc: str, *, outcome: bytes, key: str, clean: bool) -> bytes:
+    """A runner's notice that its run has ended; without the outcome if that is too long.
 
     Args:
         outcome: the bytes of ``outcome.json``; b"" to leave it out.
         key: ``outcome_key`` of the run.
+        clean: see ``EndNotice``.
     """
-    named = {"job": job, "alloc": alloc}
+    named: dict[str, object] = {"job": job, "alloc": alloc, "clean": clean}
     if outcome:
         plain = json.dumps(named | {"outcome": _as_text(outcome)})
         notice = authenticate(plain.encode(), key)
@@ -302,16 +318,20 @@ def encode_end_notice(job: str, alloc: str, *, outcome: bytes, key: str) -> byte
     return authenticate(json.dumps(named).encode(), key)
 
 
-def decode_end_notice(data: bytes) -> tuple[str, str, bytes]:
-    """Job and allocation that a notice names, which nothing proves yet, and its ``outcome.json``; b"" if it
-    has none.
+def decode_end_notice(data: bytes) -> EndNotice:
+    """What a notice says.
 
     Raises:
         ValueError: it is no notice.
     """
     try:
         plain = json.loads(data)
-        return str(plain["job"]), str(plain["alloc"]), _as_bytes(str(plain.get("outcome", "")))
+        return EndNotice(
+            job=str(plain["job"]),
+            alloc=str(plain["alloc"]),
+            outcome=_as_bytes(str(plain.get("outcome", ""))),
+            clean=plain.get("clean") is True,
+        )
     except (TypeError, KeyError, RecursionError):
         raise ValueError("not a notice") from None
 

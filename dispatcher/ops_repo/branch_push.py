@@ -255,6 +255,8 @@ class BranchPush:
             if not lost.lock:
                 raise
             refused = f"it is locked by the file {lost.lock}"
+        except NotWritable:
+            raise  # not for any of the two
         except (Denied, Unavailable) as error:
             refused = error.what
         else:

@@ -108,10 +108,13 @@ class OutputRefs:
             )
 
     def stored(self, prepared: Prepared) -> None:
-        """Record that these commits were pushed: the next ones are made on top of them."""
+        """Record that these commits were pushed: the next ones are made on top of them. Where that cannot be
+        written, the remote is asked the next time.
+        """
         tips = self._tips()
         tips.update({month.ref: (month.commit, month.text) for month in prepared.months})
-        self._keep_tips(tips)
+        with suppress(OSError):
+            self._keep_tips(tips)
 
     def look_again(self, refs: Sequence[str]) -> None:
         """Learn the present values of these months' refs from the remote.

@@ -21,7 +21,12 @@ WITHIN_S = 1.0
 
 
 def send_end_notice(
-    address: str, *, outcome: bytes, key: str, environ: Mapping[str, str] = os.environ
+    address: str,
+    *,
+    outcome: bytes,
+    key: str,
+    clean: bool,
+    environ: Mapping[str, str] = os.environ,
 ) -> None:
     """Send it once. Raises nothing, and returns after ``WITHIN_S`` at the latest.
 
@@ -29,12 +34,13 @@ def send_end_notice(
         address: of the listener of ``serve``, ``http://`` or ``https://``; "" to send nothing.
         outcome: the bytes of ``outcome.json``; b"" to say only that there is one.
         key: ``outcome_key`` of the run, with which the notice is authenticated.
+        clean: whether all of the formula's processes have ended.
         environ: has the names of job and allocation.
     """
     job, alloc = environ.get("NOMAD_JOB_ID", ""), environ.get("NOMAD_ALLOC_ID", "")
     if not (address and key and job and alloc):
         return
-    notice = encode_end_notice(job, alloc, outcome=outcome, key=key)
+    notice = encode_end_notice(job, alloc, outcome=outcome, key=key, clean=clean)
     # On a thread, because nothing limits how long a name is looked up.
     sending = threading.Thread(target=_send, args=(address, notice), daemon=True)
     sending.start()

@@ -72,8 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     is_long = not outcome.short_output and any(size for size, _ in outcome.written.values())
     # The engine may not have all of a long log yet: reading the outcome gives it time.
     sent = written if run.notice_has_outcome and not is_long else b""
-    if sent or not run.left_processes:  # they could put anything in the place of what is then read
-        send_end_notice(run.listener_url, outcome=sent, key=run.outcome_key)
+    send_end_notice(run.listener_url, outcome=sent, key=run.outcome_key, clean=run.clean)
     if not options.spool and outcome.written:
         run.await_collected(outcome)
     return outcome.exit_code
@@ -129,7 +128,8 @@ class _Run:
         outcome_file: open once the formula may start.
         outcome_key, listener_url, notice_has_outcome: of the payload; empty until it is read.
         begun: True from right before the grant is used.
-        left_processes: True if some of the formula's could not be ended.
+        clean: True once it is known that none of the formula's processes is left: one could put anything in
+            the place of what the runner left.
     """
 
     def __init__(self, options: Options, signals: Signals) -> None:
@@ -141,7 +141,7 @@ class _Run:
         self._workspace: formula.Workspace | None = None
         self._started_at = 0.0
         self._marks: list[TimeMarks] = []
-        self.begun = self.left_processes = False
+        self.begun = self.clean = False
 
     def carry_out(self) -> Outcome:
         """Payload, formula, grant, then the run itself; each step may stop it."""
@@ -332,8 +332,7 @@ class _Run:
     def clean_up(self) -> None:
         """Leave no process and no private directory behind. A failure does not affect the outcome."""
         try:
-            if self._started_at:
-                self.left_processes = not end_all()
+            self.clean = end_all() if self._started_at else True
             left = formula.remove_workspace(self._workspace) if self._workspace is not None else ""
         except Exception as error:  # noqa: BLE001
             left = f"internal error in the runner: {type(error).__name__}"

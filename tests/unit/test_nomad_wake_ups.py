@@ -162,8 +162,10 @@ def test_a_run_just_dispatched_needs_no_list(observer: Observer, server: Server)
     assert server.lists == []
 
 
-def notice(claim: Claim, *, alloc: str = "", key: str = "the run's own") -> bytes:
-    plain = {"job": claim.engine_id, "alloc": alloc or claim.key.action_id}
+def notice(
+    claim: Claim, *, alloc: str = "", key: str = "the run's own", clean: bool = True
+) -> bytes:
+    plain = {"job": claim.engine_id, "alloc": alloc or claim.key.action_id, "clean": clean}
     return authenticate(json.dumps(plain).encode(), key)
 
 
@@ -178,7 +180,9 @@ def test_what_a_runner_says_of_itself_is_read_at_once(observer: Observer, server
 
 def noticed(claim: Claim, outcome: bytes, *, key: str = "the run's own") -> bytes:
     """A notice with its outcome."""
-    return encode_end_notice(claim.engine_id, claim.key.action_id, outcome=outcome, key=key)
+    return encode_end_notice(
+        claim.engine_id, claim.key.action_id, outcome=outcome, key=key, clean=True
+    )
 
 
 def test_an_outcome_in_the_notice_needs_no_call(observer: Observer, server: Server) -> None:
@@ -218,7 +222,9 @@ def test_the_outcome_in_a_notice_is_of_the_allocation_that_sent_it(
 ) -> None:
     stopped = encode_outcome(Outcome(verdict=Verdict.CANCELLED, exit_code=143), key="the run's own")
     assert observer.told_by_runner(
-        encode_end_notice(ONE.engine_id, "drained", outcome=stopped, key="the run's own")
+        encode_end_notice(
+            ONE.engine_id, "drained", outcome=stopped, key="the run's own", clean=True
+        )
     )
     assert observer.observe([ONE, TWO])[ONE.key].state is RunState.RUNNING, "in its second one"
     clock.now += FIRST_PAUSE_S
@@ -404,6 +410,14 @@ def test_a_report_that_the_runner_vouches_for_is_read_without_a_look(
     assert [path for path in server.asked if "/fs/" in path] == ["client/fs/stream/one"]
 
 
+def test_a_runner_that_left_processes_vouches_for_nothing(
+    observer: Observer, server: Server
+) -> None:
+    assert observer.told_by_runner(notice(ONE, clean=False))
+    assert observer.observe([ONE, TWO])[ONE.key].outcome == GOOD
+    assert [path.split("/")[2] for path in server.asked if "/fs/" in path] == ["ls", "stream"]
+
+
 def test_what_a_process_put_in_its_place_is_looked_at_first(
     observer: Observer, server: Server
 ) -> None:
@@ -477,3 +491,17 @@ def test_an_end_that_waits_for_nomads_records_is_read_when_nomad_says_so(
     assert observer.observe([ONE, TWO])[ONE.key].state is RunState.RUNNING, "anybody may repeat it"
     assert observer.told(ended(ONE))
     assert observer.observe([ONE, TWO])[ONE.key].state is RunState.ENDED
+
+
+def test_a_doubt_lasts_until_a_list_has_the_run(
+    observer: Observer, server: Server, clock: Clock
+) -> None:
+    observer.forget(TWO.engine_id)
+    observer.placed(ended(TWO, "running"))
+    observer.dispatched(TWO.engine_id, outcome_key=TWO.outcome_key)
+    clock.now += 0.1
+    observer.observe([ONE])
+    clock.now += 0.1
+    observer.told(ended(ONE))
+    assert observer.observe([ONE, TWO])[TWO.key].state is RunState.RUNNING
+    assert server.lists == [["one"], ["two"]]

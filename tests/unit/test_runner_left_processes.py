@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,20 @@ from dispatcher.runner import program
 ENDED = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, formula_started=True)
 
 
-@pytest.mark.parametrize("in_notice", [True, False])
-@pytest.mark.parametrize("all_ended", [True, False])
-def test_a_notice_without_its_outcome_says_that_no_process_is_left(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, in_notice: bool, all_ended: bool
+def unknown() -> bool:
+    raise OSError
+
+
+@pytest.mark.parametrize(
+    ("end_all", "clean"), [(lambda: True, True), (lambda: False, False), (unknown, False)]
+)
+def test_the_notice_says_whether_a_process_is_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, end_all: Callable[[], bool], *, clean: bool
 ) -> None:
     sent: list[bool] = []
 
     def carry_out(run: Any) -> Outcome:
-        run.notice_has_outcome, run.outcome_key, run._started_at = in_notice, "k", 1.0
+        run.outcome_key, run._started_at = "k", 1.0
         return ENDED
 
     class Unheard:
@@ -31,10 +37,10 @@ def test_a_notice_without_its_outcome_says_that_no_process_is_left(
 
     monkeypatch.setattr(program, "Signals", Unheard)
     monkeypatch.setattr(program, "guard_runner", lambda: None)
-    monkeypatch.setattr(program, "end_all", lambda: all_ended)
+    monkeypatch.setattr(program, "end_all", end_all)
     monkeypatch.setattr(program._Run, "carry_out", carry_out)
     monkeypatch.setattr(
-        program, "send_end_notice", lambda _to, *, outcome, key: sent.append(bool(outcome))
+        program, "send_end_notice", lambda _to, *, outcome, key, clean: sent.append(clean)
     )
     assert program.main(["--spool", str(tmp_path)]) == 0
-    assert sent == ([in_notice] if in_notice or all_ended else [])
+    assert sent == [clean]

@@ -84,6 +84,7 @@ class Observer:
         self._listed: dict[str, Observation] = {}
         self._dispatched: dict[str, float] = {}  # when, for those that no list was asked for yet
         self._listed_at = self._doubted_at = clock() - LIST_LASTS_S
+        self._doubts: dict[str, float] = {}  # when: these need a list that has them
 
     def close(self) -> None:
         """Start no further reads."""
@@ -121,7 +122,7 @@ class Observer:
             self._dispatched[child] = self._clock()
             early = child in self._early
             if early:  # more was said of it than it took Nomad's answer to arrive
-                self._doubted_at = self._clock()
+                self._doubts[child] = self._clock()
         if early:
             self._wake()
 
@@ -173,7 +174,7 @@ class Observer:
             if not self._is_open(child):
                 return False
             self._tracked.get(child).placed = ("", "")
-            self._doubted_at = self._clock()
+            self._doubts[child] = self._clock()
             return True
 
     def doubt(self) -> None:
@@ -191,7 +192,7 @@ class Observer:
     def told_by_runner(self, notice: bytes) -> bool:
         """Note the allocation that a runner's notice names, like that of an event; see ``Scheduler.told``."""
         try:
-            child, alloc_id, outcome = decode_end_notice(notice)
+            child, alloc_id, outcome, clean = decode_end_notice(notice)
             with self._lock:
                 run = self._tracked.get(child) if child in self._listed else None
             if run is None or not run.outcome_key:
@@ -203,7 +204,7 @@ class Observer:
         self._at(child, alloc_id, node)
         report = outcome_file.decoded(outcome, key=run.outcome_key)
         run.report = (alloc_id, report) if report.authentic else None
-        run.vouched = "" if report.authentic else alloc_id
+        run.vouched = alloc_id if clean and not report.authentic else ""
         # Anybody who heard it on the network can send it again, as often as they like.
         if self._told_of(
             Allocation(ID=alloc_id, JobID=child, NodeID=node, ClientStatus="complete")
@@ -218,7 +219,7 @@ class Observer:
     def forget(self, child: str) -> None:
         """Drop the run."""
         with self._lock:
-            for noted in (self._told, self._placed, self._listed, self._dispatched):
+            for noted in (self._told, self._placed, self._listed, self._dispatched, self._doubts):
                 noted.pop(child, None)
         for memory in (self._reads, self._tracked, self._reasons, self._children):
             memory.forget(child)
@@ -262,7 +263,7 @@ class Observer:
             placed = {child: self._placed.pop(child) for child in children if child in self._placed}
             earlier = dict(self._listed)
             listed_at = self._listed_at
-            sure = self._doubted_at < listed_at
+            sure = self._doubted_at < listed_at and self._doubts.keys().isdisjoint(children)
         reads = {
             child: partial(self._isolated, status, partial(self._ended.conclude_told, status))
             for child, status in told.items()
@@ -273,7 +274,10 @@ class Observer:
             if seen is not None and seen.state is RunState.ENDED
         }
         rest = [child for child in children if child not in concluded]
-        sure = sure and bool(told or placed) and len(concluded) == len(told)
+        unclear = told.keys() - concluded.keys()
+        with self._lock:
+            self._doubts |= dict.fromkeys(unclear, self._clock())
+        sure = sure and bool(told or placed) and not unclear
         recent = self._clock() - listed_at < LIST_LASTS_S
         if rest and not (sure and recent and all(child in earlier for child in rest)):
             return {**concluded, **self._list(rest)}
@@ -297,7 +301,7 @@ class Observer:
         observed = self._observed(statuses)
         listed = {child: seen for child, seen in observed.items() if seen is not None}
         over = {status["ID"] for status in statuses if is_over(status)} & listed.keys()
-        unread = any(listed[child].state is not RunState.ENDED for child in over)
+        unread = {child for child in over if listed[child].state is not RunState.ENDED}
         with self._lock:
             # Before the loop knows of a dispatch, events may speak of it: a list without it hides nothing.
             self._dispatched = {
@@ -307,8 +311,10 @@ class Observer:
             }
             new = {child: self._listed[child] for child in self._dispatched}
             self._listed = {**new, **listed}
+            left = {c: at for c, at in self._doubts.items() if c not in children or at >= began}
             # An outcome that could not be read yet is read for the next list.
-            self._listed_at = began - LIST_LASTS_S if unread else began
+            self._doubts = left | dict.fromkeys(unread, self._clock())
+            self._listed_at = began
         return observed
 
     def _observed(self, statuses: Collection[JobStatus]) -> dict[str, Observation | None]:
