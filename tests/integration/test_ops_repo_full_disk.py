@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from dispatcher.ops_repo.refusals import Why, not_writable, refusal
+from tests.support.small_disks import run_with_small_disks
 
 pytestmark = pytest.mark.needs("git")
 
@@ -17,15 +16,7 @@ NO_SPACE = "No space left on device"
 
 def test_results_and_output_wait_for_room(tmp_path: Path) -> None:
     """On small file systems: see ``tests/support/remote_full_disk.py``."""
-    namespaces = ("unshare", "-rm")
-    if subprocess.run([*namespaces, "true"], check=False).returncode:
-        pytest.skip("no user namespaces here")
-    program = (sys.executable, "-m", "tests.support.remote_full_disk", str(tmp_path))
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [*namespaces, *program], cwd=root, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_with_small_disks("remote_full_disk", tmp_path)
 
 
 @pytest.mark.parametrize(

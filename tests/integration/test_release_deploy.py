@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from dispatcher.release.records import LEFT
 from dispatcher.release.rollout import NoSpace
 from dispatcher.release.venvs import WrongOwner
 from tests.support.release_stage import BACKEND, BAD, GOOD, RELEASE, WORKER, ReleaseStage, git
+from tests.support.small_disks import run_with_small_disks
 from tests.support.thorough import some
 
 pytestmark = pytest.mark.needs("git")
@@ -230,15 +229,7 @@ def test_a_full_disk_and_a_branch_that_is_gone(stage: ReleaseStage) -> None:
 @pytest.mark.thorough
 def test_a_disk_that_gets_full(tmp_path: Path) -> None:
     """On a small file system: see ``tests/support/release_full_disk.py``."""
-    namespaces = ("unshare", "-rm")
-    if subprocess.run([*namespaces, "true"], check=False).returncode:
-        pytest.skip("no user namespaces here")
-    program = (sys.executable, "-m", "tests.support.release_full_disk", str(tmp_path))
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [*namespaces, *program], cwd=root, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_with_small_disks("release_full_disk", tmp_path)
 
 
 @pytest.mark.thorough

@@ -5,7 +5,6 @@ It needs a small file system, which it mounts in namespaces of its own; so it is
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from dispatcher.errors import DisintoError
 from dispatcher.release.outcome import Outcome
 from tests.support.release_stage import GOOD, ReleaseStage
+from tests.support.small_disks import mount_small
 
 SIZE_MB = 8
 ZEROS = "0" * (2 * SIZE_MB * 1_000_000)
@@ -23,9 +23,7 @@ ZEROS = "0" * (2 * SIZE_MB * 1_000_000)
 def main(directory: Path) -> None:
     root = directory / "shop"
     root.mkdir()
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "tmpfs", str(root)], check=True
-    )
+    mount_small(root, f"size={SIZE_MB}m")
     stage = ReleaseStage(directory)
     assert stage.deploy().outcome == Outcome.DEPLOYED
     in_checkout(stage)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from dispatcher.errors import Unavailable
 from dispatcher.ops_repo import NewFile, OpsRepo, OutputFile
 from dispatcher.settings import OpsRepoSettings
 from tests.servers.git_remote import GitRemote
+from tests.support.small_disks import mount, mount_small
 
 DICE = random.Random(1)
 OUTPUT = 100_000
@@ -32,7 +32,7 @@ class Site:
         self.theirs, self.ours = directory / "theirs", directory / "ours"
         for disk in (self.theirs, self.ours):
             disk.mkdir()
-            mount("-t", "tmpfs", "-o", "size=4m,nr_inodes=500", "tmpfs", str(disk))
+            mount_small(disk, "size=4m,nr_inodes=500")
         self.remote = GitRemote(self.theirs / "remote.git")
         self.remote.commit({"README": b"x"})
         settings = OpsRepoSettings(remote=str(self.remote.path), timeout_s=60)
@@ -55,10 +55,6 @@ class Site:
         assert published.written == (path,)
         assert not output or self.remote.git("cat-file", "-t", git_blob(data)) == "blob"
         self.count += 1
-
-
-def mount(*arguments: str) -> None:
-    subprocess.run(["mount", *arguments], check=True)
 
 
 def filled(disk: Path, room: int) -> Callable[[], None]:
