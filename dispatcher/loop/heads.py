@@ -159,13 +159,17 @@ class Heads:
     @property
     def pending(self) -> bool:
         """Whether a head has yet to be followed or recorded."""
-        return self._behind or bool(self._first or self._moves or self._written)
+        return self.in_doubt or bool(self._moves)
 
     @property
     def in_doubt(self) -> bool:
         """Whether it is not known yet which ids are used: ``pending``, but for heads whose record can wait."""
-        recording = any(not move.can_wait for move in self._moves)
-        return self._behind or recording or bool(self._first or self._written)
+        return self._behind or self._is_urgent or bool(self._first or self._written)
+
+    @property
+    def _is_urgent(self) -> bool:
+        """Whether a head has to be recorded that cannot wait."""
+        return not all(move.can_wait for move in self._moves)
 
     def unrecorded(self, action_id: str) -> bool:
         """Whether the view shows a result of this id that came with a head that is not recorded."""
@@ -177,7 +181,7 @@ class Heads:
 
     def _record_in(self) -> float:
         """Seconds for which the heads that are not recorded can wait."""
-        if not self._moves or not all(move.can_wait for move in self._moves):
+        if not self._moves or self._is_urgent:
             return 0.0
         return max(0.0, self._recorded_at + self._record_every_s - time.monotonic())
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 class TokenBucket:
     """Holds ``at_once`` tokens, one for each time that it may be done, and gains one every ``interval_s``
-    seconds in which it is not being done. It stops nobody: what is done without a token leaves at most one
+    seconds in which it is not being done. It only advises: what is done without a token leaves at most one
     interval to wait. Used by one thread.
 
     Args:

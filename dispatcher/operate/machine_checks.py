@@ -16,12 +16,13 @@ from dispatcher.model.checks import Check
 from dispatcher.settings import Role, Settings
 
 OLDEST_GIT = (2, 36)
+_INSTALL_GIT = "Install git {}.{} or newer.".format(*OLDEST_GIT)
 SHORTEST_HOOK_SECRET = 16
 """Bytes."""
 
 
 def check_state_dir(settings: Settings) -> Iterator[Check]:
-    """Whether the state directory can be written, and read by nobody else."""
+    """Whether the state directory can be written, and only its owner can read it."""
     state_dir = settings.state_dir
     existing = next(f for f in (state_dir, *state_dir.parents) if f.exists())
     ok = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
@@ -45,18 +46,14 @@ def check_git() -> Iterator[Check]:
     """Whether git is installed, and new enough."""
     program = shutil.which("git")
     if program is None:
-        yield Check(
-            name="git", ok=False, detail="git is not installed", remedy="Install git 2.36 or newer."
-        )
+        yield Check(name="git", ok=False, detail="git is not installed", remedy=_INSTALL_GIT)
         return
     version = subprocess.run(
         [program, "--version"], capture_output=True, text=True, check=False, timeout=30
     ).stdout.strip()
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     ok = numbers >= OLDEST_GIT
-    yield Check(
-        name="git", ok=ok, detail=version, remedy="" if ok else "Install git 2.36 or newer."
-    )
+    yield Check(name="git", ok=ok, detail=version, remedy="" if ok else _INSTALL_GIT)
 
 
 def check_formulas(settings: Settings) -> Iterator[Check]:
@@ -117,5 +114,7 @@ def check_webhook(settings: Settings, environ: Mapping[str, str]) -> Iterator[Ch
         name="webhook",
         ok=ok,
         detail=f"its secret has {len(secret)} bytes",
-        remedy="" if ok else "Use 16 bytes or more, e.g. from `openssl rand -hex 32`.",
+        remedy=""
+        if ok
+        else f"Use {SHORTEST_HOOK_SECRET} bytes or more, e.g. from `openssl rand -hex 32`.",
     )

@@ -36,7 +36,7 @@ from dispatcher.ops_repo.begin import begin, from_anywhere
 from dispatcher.ops_repo.changes import Changes, Delta, Formulas
 from dispatcher.ops_repo.files import ActionFile, CancelFile, Finished, FormulaFile, ResultFile
 from dispatcher.ops_repo.lead import LeadRecord, LeadRef
-from dispatcher.ops_repo.output_commits import OutputFile, OutputsRefused
+from dispatcher.ops_repo.output_commits import OutputFile
 from dispatcher.ops_repo.output_refs import OutputRefs
 from dispatcher.ops_repo.records import (
     CommitInfo,
@@ -49,7 +49,7 @@ from dispatcher.ops_repo.records import (
     Seen,
     escaped,
 )
-from dispatcher.ops_repo.refusals import BranchExists, PushRefused
+from dispatcher.ops_repo.refusals import BranchExists, OutputsRefused, PushRefused
 from dispatcher.ops_repo.repo import OpsRepo
 from dispatcher.ops_repo.signatures import Signature, SignatureStatus, Signers
 from dispatcher.ops_repo.tree import Tree

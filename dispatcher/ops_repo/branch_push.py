@@ -14,12 +14,12 @@ from dispatcher.errors import Denied, Misconfigured, Unavailable
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.direct_push import DirectPush, LeftToGit, Update
 from dispatcher.ops_repo.failure import GitFailed
-from dispatcher.ops_repo.output_commits import OutputFile, OutputsRefused, Prepared
+from dispatcher.ops_repo.output_commits import OutputFile, Prepared
 from dispatcher.ops_repo.output_refs import OutputRefs
 from dispatcher.ops_repo.packs import NewObject
 from dispatcher.ops_repo.push import Blocked, LostRace, Pusher
 from dispatcher.ops_repo.refs import SEEN
-from dispatcher.ops_repo.refusals import NotWritable, PushRefused
+from dispatcher.ops_repo.refusals import NotWritable, OutputsRefused, PushRefused
 
 SEEN_PAUSES_S = (60.0, 3_600.0)
 """First and longest pause before ``refs/disinto/seen`` is pushed again to a remote that refused it."""

@@ -121,9 +121,8 @@ class DirectPush:
         git = self._git
         try:
             try:
-                transport.receive_pack(
-                    git.remote
-                )  # once more: it may have been prepared a while ago
+                # Once more: it may have been prepared a while ago.
+                transport.receive_pack(git.remote)
             except DisintoError as error:
                 raise LeftToGit from error
             with (

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from dispatcher.errors import PermanentError
 from dispatcher.ops_repo import loose_objects
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.fast_import import author
@@ -23,10 +22,6 @@ from dispatcher.ops_repo.push import Pusher
 
 _READ_LIMIT = 4 * 1024 * 1024
 """Bytes of a file that is read into memory; git reads a larger one."""
-
-
-class OutputsRefused(PermanentError):
-    """The remote does not take the output of runs; nothing was pushed to the branch."""
 
 
 _CAPPED = 256 * 1024

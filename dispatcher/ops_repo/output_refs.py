@@ -24,10 +24,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from dispatcher.errors import Dependency, DisintoError, NotFound, PermanentError, Unavailable
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.failure import GitFailed
-from dispatcher.ops_repo.output_commits import OutputCommits, OutputFile, OutputsRefused, Prepared
+from dispatcher.ops_repo.output_commits import OutputCommits, OutputFile, Prepared
 from dispatcher.ops_repo.push import LostRace, Pusher
 from dispatcher.ops_repo.records import is_oid
-from dispatcher.ops_repo.refusals import NotWritable, no_room
+from dispatcher.ops_repo.refusals import NotWritable, OutputsRefused, no_room
 from dispatcher.ops_repo.scratch_repository import ScratchRepositories
 
 OUTPUT_REFS = "refs/disinto/logs/"

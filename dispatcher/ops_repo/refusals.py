@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from dispatcher.errors import Conflict, Denied, Unavailable
+from dispatcher.errors import Conflict, Denied, PermanentError, Unavailable
 
 _RACE = re.compile(
     r"fetch first|non-fast-forward|stale info|incorrect old value|reference already exists"
@@ -39,6 +39,12 @@ class PushRefused(Denied):
 
 class NotWritable(Unavailable):
     """The remote, or this machine for it, can store nothing at the moment: a disk is full or read-only."""
+
+
+class OutputsRefused(PermanentError):
+    """The output of runs cannot be pushed: the remote does not take it, or it cannot be read here. Nothing was
+    pushed to the branch.
+    """
 
 
 class BranchExists(Conflict):

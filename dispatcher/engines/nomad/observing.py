@@ -78,9 +78,8 @@ class Observer:
         self._lock = threading.Lock()
         self._told: dict[str, JobStatus] = {}
         self._placed: dict[str, JobStatus] = {}
-        self._early: deque[str] = deque(
-            maxlen=REMEMBERED
-        )  # jobs not known when an event named them
+        # Jobs that were not known when an event named them.
+        self._early: deque[str] = deque(maxlen=REMEMBERED)
         self._listed: dict[str, Observation] = {}
         self._dispatched: dict[str, float] = {}  # when, for those that no list was asked for yet
         self._listed_at = self._doubted_at = clock() - LIST_LASTS_S
@@ -130,9 +129,8 @@ class Observer:
         """Note an allocation that has ended, as an event says: ``observe`` reads its outcome at once. Returns
         whether that is news.
         """
-        self._reads.retry(
-            allocation.get("JobID", "")
-        )  # its runner may have said so before Nomad knew
+        # Its runner may have said so before Nomad knew, and the read then have shown no end.
+        self._reads.retry(allocation.get("JobID", ""))
         return self._told_of(allocation)
 
     def _told_of(self, allocation: Allocation) -> bool:

@@ -13,7 +13,6 @@ CHANGES_WAIT_S = 0.3
 RAN_TO_ITS_END = frozenset({"complete", "failed"})
 """``ClientStatus`` of allocations whose client says that their tasks have ended."""
 
-
 _OPEN = frozenset({"pending", "running"})
 
 NEW_JOB = "JobRegistered"
