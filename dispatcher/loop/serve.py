@@ -67,8 +67,11 @@ class Service:
             DisintoError: a permanent failure before anything could be done, or any with ``once``.
                 A dispatcher that has worked keeps retrying, because its runs need a leader.
         """
+        sys.setswitchinterval(
+            min(sys.getswitchinterval(), SWITCH_S)
+        )  # of the whole process, from here on
         try:
-            with _prompt_threads(), self.stops_git():
+            with self.stops_git():
                 self._run(once=once)
         finally:
             self._components.repo.stop()  # a fetch that hangs would keep the process from ending
@@ -200,14 +203,3 @@ class Service:
         if holder != self._holder:  # a ledger calls at every try
             self._holder = holder
             self._tracker.event("waiting_for_lead", holder=holder)
-
-
-@contextmanager
-def _prompt_threads() -> Iterator[None]:
-    """Let threads that wait for a server go on soon after its answer; the whole process does so meanwhile."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(min(before, SWITCH_S))
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)

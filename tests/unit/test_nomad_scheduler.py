@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -72,6 +72,8 @@ class Nomad:
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/v1/")
+        if self.down:
+            return httpx.Response(500, text="No cluster leader")
         if path.endswith("/dispatch"):
             self.tokens.append(request.url.params.get("idempotency_token"))
             told = self.told.pop(0) if len(self.told) > 1 else self.told[0]
@@ -87,8 +89,6 @@ class Nomad:
 
     def _read(self, path: str) -> httpx.Response:
         self.read.append(path)
-        if self.down:
-            return httpx.Response(500, text="No cluster leader")
         answers: dict[str, Any] = {
             "jobs/parse": PARENT,
             "job/disinto-runner/plan": {"JobModifyIndex": self.index, "Diff": {"Type": "None"}},
@@ -273,6 +273,29 @@ def test_a_stopped_job_is_over_only_when_its_client_is_done(
 ) -> None:
     nomad.statuses = [status("running", stop=True)]
     assert (seen(scheduler).state, seen(scheduler).reason) == (RunState.RUNNING, "stopping")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda scheduler: scheduler.submit(SPEC, GRANT),
+        lambda scheduler: scheduler.cancel(CLAIM, reason="a person said so"),
+        lambda scheduler: scheduler.forget(CLAIM),
+        lambda scheduler: scheduler.kept(),
+    ],
+    ids=["submit", "cancel", "forget", "kept"],
+)
+def test_a_nomad_that_failed_is_not_observed_from_memory(
+    scheduler: NomadScheduler, nomad: Nomad, call: Callable[[NomadScheduler], object]
+) -> None:
+    nomad.statuses = [status("running", state="running")]
+    seen(scheduler)
+    nomad.down = True
+    assert seen(scheduler).state is RunState.RUNNING, "nothing has failed yet"
+    with pytest.raises(Unavailable):
+        call(scheduler)
+    with pytest.raises(Unavailable):
+        seen(scheduler)
 
 
 def test_a_silent_node_is_waited_for_and_its_run_stopped_once(

@@ -7,7 +7,8 @@ conclusion is kept until the run is forgotten.
 What events say needs no list. That an allocation was placed, or began, is entered as it is. That one has
 ended says where its ``outcome.json`` is, and so does a notice of its runner, which is earlier and may contain
 the file. The file proves itself, by the run's key, so it is read at once. All else that an event may mean, or
-a gap in the stream may hide, makes the next observation a list, and so is one for which nothing was said.
+a gap in the stream may hide, makes the next observation a list, and so does a call that failed: a Nomad that does
+not answer is not observed from memory.
 
 Runs are isolated from each other: a defect of one, or what its formula left, affects only that
 one's observation.
@@ -103,10 +104,12 @@ class Observer:
             run.alloc = allocation["ID"] if allocation else ""
         return run.alloc
 
-    def will_stop(self, child: str, *, reason: str) -> None:
-        """Record the reason for which we are about to stop the run."""
+    def stop(self, child: str, *, reason: str = "") -> None:
+        """Stop the run; the first reason that is given is kept. The next observation lists it."""
         run = self._tracked.get(child)
         run.stop_reason = run.stop_reason or reason
+        self._api.stop(child)
+        self.changed(child)
 
     def has_ended(self, child: str) -> bool:
         """Whether the run was observed to have ended."""
@@ -275,7 +278,7 @@ class Observer:
         unclear = told.keys() - concluded.keys()
         with self._lock:
             self._doubts |= dict.fromkeys(unclear, self._clock())
-        sure = sure and bool(told or placed) and not unclear
+        sure = sure and not unclear
         recent = self._clock() - listed_at < LIST_LASTS_S
         if rest and not (sure and recent and all(child in earlier for child in rest)):
             return {**concluded, **self._list(rest)}
@@ -368,7 +371,7 @@ class Observer:
         if "unknown" in states:
             return self._out_of_touch(child, engine)
         if states <= verdicts.CLIENT_ENDED and "lost" in states and not status.get("Stop"):
-            self._api.stop(child)  # or else Nomad places it a second time
+            self.stop(child)  # or else Nomad places it a second time
         if status.get("Stop"):
             since = self._tracked.enter(child, "stopping").since
             return observation(RunState.RUNNING, engine, reason="stopping", since=since)
@@ -386,14 +389,14 @@ class Observer:
         if waited_s > self._nomad.placement_wait_s:
             # Its end is read once the job is observed stopped; it may still be placed until then.
             self._tracked.get(child).expired = True
-            self._api.stop(child)
+            self.stop(child)
         return observation(RunState.PENDING, engine, reason=reason, since=since)
 
     def _out_of_touch(self, child: str, engine: Placement) -> Observation:
         """A run on a node that does not answer."""
         unknown = self._tracked.enter(child, "unknown")
         if self._clock() - unknown.at > self._nomad.node_wait_s:
-            self._api.stop(child)  # a stop makes Nomad call it lost
+            self.stop(child)  # a stop makes Nomad call it lost
         down_since = datetime.fromtimestamp(unknown.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         reason = (
             f"node {engine.node} is down since {down_since}, waiting for it to return or be "

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from dispatcher.engines.base import CannotSubmit, LogChunk, Stream, payload_of
@@ -41,7 +41,14 @@ from dispatcher.engines.nomad.wake_ups import (
     ended_allocation,
     open_allocation,
 )
-from dispatcher.errors import Dependency, DisintoError, Misconfigured, PermanentError, Unavailable
+from dispatcher.errors import (
+    Denied,
+    Dependency,
+    DisintoError,
+    Misconfigured,
+    PermanentError,
+    Unavailable,
+)
 from dispatcher.model.job_class import JobVariant
 from dispatcher.model.mounts import Mount
 from dispatcher.model.progress import Progress
@@ -123,13 +130,25 @@ class NomadScheduler:
                 remedy='Set [nomad] driver = "docker", or remove the mounts from the action.',
             )
         variant = JobVariant(job_class=spec.job_class, mounts=frozenset(fitting.mounts))
+        with self._failures_put_in_doubt():
+            return self._dispatched(fitting, variant, payload, meta=_meta(spec, grant), again=again)
+
+    def _dispatched(
+        self,
+        spec: RunSpec,
+        variant: JobVariant,
+        payload: bytes,
+        *,
+        meta: dict[str, str],
+        again: bool,
+    ) -> str:
         parent = self._parent(spec.key, variant)
         for _ in range(CONFIRMATIONS):
             try:
                 dispatched = self._api.dispatch(
                     parent.name,
                     payload=payload,
-                    meta=_meta(spec, grant),
+                    meta=meta,
                     idempotency_token=spec.key.token,
                     id_prefix=spec.key.action_id,
                 )
@@ -151,8 +170,9 @@ class NomadScheduler:
     def observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
         """See ``Scheduler.observe``."""
         self._listen()
-        self._parents.check()
-        return self._observer.observe(claims)
+        with self._failures_put_in_doubt():
+            self._parents.check()
+            return self._observer.observe(claims)
 
     def told(self, notice: bytes) -> bool:
         """See ``Scheduler.told``."""
@@ -202,23 +222,25 @@ class NomadScheduler:
 
     def cancel(self, claim: Claim, *, reason: str) -> None:
         """See ``Scheduler.cancel``. The job is stopped and kept, so that its end can be read."""
-        child = self._observer.child_of(claim)
-        if child is not None:
-            self._observer.will_stop(child, reason=reason)
-            self._api.stop(child)
+        with self._failures_put_in_doubt():
+            child = self._observer.child_of(claim)
+            if child is not None:
+                self._observer.stop(child, reason=reason)
 
     def kept(self) -> Collection[RunKey]:
         """Those whose finished jobs have been kept for ``[nomad] keep_finished_s``."""
-        return self._finished.due()
+        with self._failures_put_in_doubt():
+            return self._finished.due()
 
     def forget(self, claim: Claim) -> None:
         """See ``Scheduler.forget``. The job stays for ``[nomad] keep_finished_s``, and is purged by
         the call that follows ``kept``; Nomad removes the logs when it collects the allocation.
         """
-        child = self._finished.due_job(claim.key) or self._observer.child_of(claim)
-        if child is not None:
-            self._finished.release(child, ended=self._observer.has_ended(child))
-            self._observer.forget(child)
+        with self._failures_put_in_doubt():
+            child = self._finished.due_job(claim.key) or self._observer.child_of(claim)
+            if child is not None:
+                self._finished.release(child, ended=self._observer.has_ended(child))
+                self._observer.forget(child)
 
     def drifted(self) -> Mapping[str, str]:
         """How each parent job in use differs from what was rendered, in words, by name."""
@@ -230,6 +252,15 @@ class NomadScheduler:
         if self._stream is not None:
             self._stream.close()
         self._observer.close()
+
+    @contextmanager
+    def _failures_put_in_doubt(self) -> Iterator[None]:
+        """After a call that failed, the next observation asks Nomad whether it is there."""
+        try:
+            yield
+        except (Unavailable, Denied):
+            self._observer.doubt()
+            raise
 
     def _parent(self, key: RunKey, variant: JobVariant) -> Parent:
         try:
