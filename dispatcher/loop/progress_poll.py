@@ -1,13 +1,15 @@
 """Reads what runs report about themselves, for people. No decision depends on it.
 
-A run is read every few seconds while it reports; one that reported nothing is read ever more rarely, a
-formula whose runs never do hardly ever, and a pass reads a few runs only. So hundreds of runs cost an engine
-a few small reads a second, and most none.
+A run is read every few seconds while it reports; one that reported nothing is read ever more rarely. Of a
+formula that has not reported yet a few runs are read, and the others once one of these did; of one that never
+does, hardly any. A pass reads a few runs only. So hundreds of runs cost an engine a few small reads a second, and
+most none.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
@@ -39,7 +41,7 @@ AT_ONCE = 20
 
 
 SILENT = 3
-"""Runs of a formula that were read, and ended without a report, after which it is believed to make none: its
+"""Runs of a formula that are read, or were and ended without a report, while it is believed to make none: its
 further runs are read for the first time after ``LONGEST_PAUSE_S``. One report, or another version of the
 formula, ends that.
 """
@@ -50,9 +52,12 @@ FORMULAS = 1_000
 
 @dataclass(kw_only=True, slots=True)
 class _Read:
-    """The last read of one run, of the formula with this digest."""
+    """The last read of one run, of the formula with this digest; ``soon``: whether it does not wait until another
+    has reported.
+    """
 
-    formula: str = ""
+    formula: str
+    soon: bool
     times: int = 0
     progress: Progress | None = None
     due_at: float = 0.0
@@ -89,9 +94,10 @@ class ProgressPoll:
         now = self._clock()
         if not running or now < self._due_at or not self._pollers.free(None, NAME):
             return
-        reads = {key: self._reads.get(key) or self._first(claim) for key, claim in running.items()}
-        self._reads.update(reads)
-        due = sorted((r.due_at, key.token, key) for key, r in reads.items() if r.due_at <= now)
+        self._begin({key: claim for key, claim in running.items() if key not in self._reads})
+        due = sorted(
+            (r.due_at, key.token, key) for key, r in self._reads.items() if r.due_at <= now
+        )
         batch = [running[key] for _, _, key in due[:AT_ONCE]]
         self._due_at = now + max(SOONEST_S, EVERY_S * len(batch) / AT_ONCE)
         if batch:
@@ -117,12 +123,23 @@ class ProgressPoll:
             if (seen := observations.get(claim.key)) and seen.state is RunState.RUNNING
         }
 
-    def _first(self, claim: Claim) -> _Read:
-        """What is to be read of a run that has just begun."""
-        formula = claim.formula.digest if claim.formula else ""
-        rarely = self._silent.get(formula, 0) >= SILENT
-        first_s, pause_s = (LONGEST_PAUSE_S, LONGEST_PAUSE_S) if rarely else (FIRST_S, SOONEST_S)
-        return _Read(formula=formula, due_at=self._clock() + first_s, pause_s=pause_s)
+    def _begin(self, begun: Mapping[RunKey, Claim]) -> None:
+        """Decide when runs that have just begun are read for the first time."""
+        if not begun:
+            return
+        tried = Counter(self._silent)
+        tried.update(read.formula for read in self._reads.values() if read.soon)
+        for key, claim in begun.items():
+            formula = claim.formula.digest if claim.formula else ""
+            soon = self._reports(formula) or tried[formula] < SILENT
+            tried[formula] += soon
+            first_s, pause_s = (FIRST_S, SOONEST_S) if soon else (LONGEST_PAUSE_S, LONGEST_PAUSE_S)
+            self._reads[key] = _Read(
+                formula=formula, soon=soon, due_at=self._clock() + first_s, pause_s=pause_s
+            )
+
+    def _reports(self, formula: str) -> bool:
+        return self._silent.get(formula) == 0
 
     def _learn(self, batch: Collection[Claim], answer: Mapping[RunKey, Progress]) -> None:
         now = self._clock()
@@ -131,6 +148,9 @@ class ProgressPoll:
             if read is None:
                 continue  # it ended meanwhile
             progress = answer.get(claim.key)
+            if progress is not None and not self._reports(read.formula):
+                self._know(read.formula, 0)
+                self._read_soon(read.formula)
             changed = progress is not None and progress != read.progress
             read.times += 1
             read.due_at = now + (EVERY_S if changed else read.pause_s)
@@ -138,13 +158,19 @@ class ProgressPoll:
             read.progress = progress or read.progress
         self.progress = {k: r.progress for k, r in self._reads.items() if r.progress is not None}
 
+    def _read_soon(self, formula: str) -> None:
+        """Have the runs of a formula read that waited for one to report."""
+        for read in self._reads.values():
+            if read.formula == formula and not read.soon:
+                read.soon, read.pause_s = True, SOONEST_S
+                read.due_at = min(read.due_at, self._clock())
+
     def _forget(self, running: Collection[RunKey]) -> None:
         gone = [key for key in self._reads if key not in running]
         for key in gone:
             read = self._reads.pop(key)
-            silent = self._silent.get(read.formula)
-            if read.times and silent != 0:
-                self._know(read.formula, 0 if read.progress else (silent or 0) + 1)
+            if read.times and not self._reports(read.formula):
+                self._know(read.formula, self._silent.get(read.formula, 0) + 1)
         if gone:
             self.progress = {k: p for k, p in self.progress.items() if k in running}
 

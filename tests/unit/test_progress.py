@@ -268,6 +268,24 @@ def test_what_a_run_reports_first_is_seen_soon() -> None:
     assert (len(engine.reads), len(polled.progress)) == (2, 3)
 
 
+def test_many_runs_that_report_nothing_are_hardly_read() -> None:
+    names = [name for names in reads_within(LONGEST_PAUSE_S, 200, report=False) for name in names]
+    assert len(set(names)) == SILENT
+    assert len(names) < 10 * SILENT
+
+
+def test_once_one_has_reported_the_others_are_read() -> None:
+    engine, clock = Engine(report=False), [0.0]
+    polled = poll(engine, 2 * SILENT, clock)
+    for clock[0] in (0.0, FIRST_S):
+        polled.work()
+    assert [len(names) for names in engine.reads] == [SILENT]
+    engine._report = True
+    for clock[0] in (FIRST_S + SOONEST_S, FIRST_S + 2 * SOONEST_S):
+        polled.work()
+    assert len(polled.progress) == 2 * SILENT
+
+
 def test_a_run_of_a_second_or_two_is_not_read() -> None:
     engine, clock = Engine(report=True), [0.0]
     polled = poll(engine, 3, clock)
