@@ -15,6 +15,7 @@ import tenacity
 
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.ended_runs import OUTCOME_WAIT_S
+from dispatcher.engines.nomad.event_follower import EventFollower
 from dispatcher.engines.nomad.scheduler import NomadScheduler
 from dispatcher.errors import Unavailable
 from dispatcher.model.payload import encode_outcome
@@ -122,7 +123,7 @@ def scheduler(
     settings = settings_model().model_validate({})
     api = NomadApi(settings.nomad, {}, transport=httpx.MockTransport(nomad))
     # No event stream: the only thing that wakes is the end of a read.
-    monkeypatch.setattr(NomadScheduler, "_listen", lambda _self: None)
+    monkeypatch.setattr(EventFollower, "start", lambda _self: None)
     made = NomadScheduler(api, settings, clock=clock, wake=woken.set)
     yield made
     made.close()

@@ -2,10 +2,12 @@
 
 ``engine`` is the interface to the rest of the program, ``scheduler`` executes runs. Observation:
 ``observing`` judges each run of one list, with the help of ``children`` (whose job is whose),
-``wait_reasons``, ``locations``, ``ended_runs`` and ``tracked_runs`` (state kept between two lists);
+``wait_reasons``, ``locations``, ``ended_runs`` and ``tracked_runs`` (state kept between two lists); where
+what was ``heard`` since is clear, without one. ``event_follower`` follows Nomad's events, and ``wake_ups`` says
+what one means;
 ``verdicts`` and ``job_status`` read Nomad's records (pure). ``parents`` keeps the jobs that runs
 are dispatched from and checks that they are still as rendered; ``output`` streams logs.
-``wake_ups`` says what an event means. ``administration`` is what ``disinto apply`` does, ``checks`` what ``disinto doctor`` looks at.
+``administration`` is what ``disinto apply`` does, ``checks`` what ``disinto doctor`` looks at.
 
 ``api`` is the client of Nomad's HTTP API; nothing else knows its wire format. ``render`` makes jobspecs
 and ACL policies (pure), ``apply``, ``differences`` and ``removal`` bring them to Nomad. ``ledger`` and

@@ -4,11 +4,9 @@ One call returns the status and the allocations of every run in flight. More is 
 that has newly ended: its ``outcome.json``, and its records if that file does not settle it. The
 conclusion is kept until the run is forgotten.
 
-What events say needs no list. That an allocation was placed, or began, is entered as it is. That one has
-ended says where its ``outcome.json`` is, and so does a notice of its runner, which is earlier and may contain
-the file. The file proves itself, by the run's key, so it is read at once. All else that an event may mean, or
-a gap in the stream may hide, makes the next observation a list, and so does a call that failed: a Nomad that does
-not answer is not observed from memory.
+Where the last list is new enough, and all that was said since is clear, none is needed: see ``heard``. An
+allocation of which it was said that it has ended, by an event or by its runner, whose notice is earlier and may
+contain the outcome, is read at once: the outcome proves itself, by the run's key.
 
 Runs are isolated from each other: a defect of one, or what its formula left, affects only that
 one's observation.
@@ -16,17 +14,16 @@ one's observation.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from functools import partial
 
 from dispatcher.engines.nomad import outcome_file, verdicts
-from dispatcher.engines.nomad.api import Allocation, AllocationStatus, JobStatus, NomadApi
+from dispatcher.engines.nomad.api import Allocation, JobStatus, NomadApi
 from dispatcher.engines.nomad.children import Children
 from dispatcher.engines.nomad.ended_runs import EndedRuns
+from dispatcher.engines.nomad.heard import Heard
 from dispatcher.engines.nomad.job_status import KIND, client_states, is_over, observation, seconds
 from dispatcher.engines.nomad.locations import Locations
 from dispatcher.engines.nomad.reads import Reads
@@ -34,17 +31,10 @@ from dispatcher.engines.nomad.render import runner_prefix
 from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.engines.nomad.tracked_runs import TrackedRuns
 from dispatcher.engines.nomad.wait_reasons import WaitReasons
-from dispatcher.engines.nomad.wake_ups import CHANGES_WAIT_S, Coalesced
 from dispatcher.errors import DisintoError
 from dispatcher.model.payload import check_authentic, decode_end_notice
 from dispatcher.model.run import Claim, Observation, Placement, RunKey, RunState
 from dispatcher.settings import Settings
-
-LIST_LASTS_S = 3.0
-"""Seconds for which a list is new enough, while events say what became of its runs since."""
-
-REMEMBERED = 1_000
-"""Maximum number of jobs remembered of which events spoke before they were known."""
 
 
 class Observer:
@@ -53,6 +43,7 @@ class Observer:
     Args:
         clock: monotonic seconds: durations decide about runs.
         wake: called when more is known of a run than last observed; must not block.
+        wake_later: called when that can wait a little.
     """
 
     def __init__(
@@ -62,6 +53,7 @@ class Observer:
         *,
         clock: Callable[[], float],
         wake: Callable[[], None] = lambda: None,
+        wake_later: Callable[[], None] = lambda: None,
     ) -> None:
         self._api = api
         self._nomad = settings.section(NomadSettings)
@@ -75,16 +67,8 @@ class Observer:
             api, self._nomad, tracked=self._tracked, locations=self._locations, clock=clock
         )
         self._reads = Reads(clock=clock, late=wake)
-        self._wake, self._wake_later = wake, Coalesced(wake, after_s=CHANGES_WAIT_S)
-        self._lock = threading.Lock()
-        self._told: dict[str, JobStatus] = {}
-        self._placed: dict[str, JobStatus] = {}
-        # Jobs that were not known when an event named them.
-        self._early: deque[str] = deque(maxlen=REMEMBERED)
-        self._listed: dict[str, Observation] = {}
-        self._dispatched: dict[str, float] = {}  # when, for those that no list was asked for yet
-        self._listed_at = self._doubted_at = clock() - LIST_LASTS_S
-        self._doubts: dict[str, float] = {}  # when: these need a list that has them
+        self._wake, self._wake_later = wake, wake_later
+        self._heard = Heard(self._tracked, clock=clock)
 
     def close(self) -> None:
         """Start no further reads."""
@@ -109,7 +93,7 @@ class Observer:
         run = self._tracked.get(child)
         run.stop_reason = run.stop_reason or reason
         self._api.stop(child)
-        self.changed(child)
+        self._heard.changed(child)
 
     def has_ended(self, child: str) -> bool:
         """Whether the run was observed to have ended."""
@@ -119,110 +103,54 @@ class Observer:
         """Note that Nomad has just answered that it dispatched this job."""
         self._tracked.get(child).outcome_key = outcome_key
         seen = observation(RunState.PENDING, Placement(kind=KIND, job=child), since=time.time())
-        with self._lock:
-            self._listed[child] = seen
-            self._dispatched[child] = self._clock()
-            early = child in self._early
-            if early:  # more was said of it than it took Nomad's answer to arrive
-                self._doubts[child] = self._clock()
-        if early:
+        if self._heard.dispatched(child, seen):
             self._wake()
 
-    def told(self, allocation: Allocation) -> bool:
-        """Note an allocation that has ended, as an event says: ``observe`` reads its outcome at once. Returns
-        whether that is news.
-        """
+    def told(self, allocation: Allocation) -> None:
+        """Note an allocation that has ended, as an event says: its outcome is read at once."""
         # Its runner may have said so before Nomad knew, and the read then have shown no end.
         self._reads.retry(allocation.get("JobID", ""))
-        return self._told_of(allocation)
+        if self._heard.ended(allocation):
+            self._wake()
 
-    def _told_of(self, allocation: Allocation) -> bool:
-        child = allocation.get("JobID", "")
-        ended = AllocationStatus(
-            ID=allocation["ID"],
-            ClientStatus=allocation.get("ClientStatus", ""),
-            NodeID=allocation.get("NodeID", ""),
-        )
-        with self._lock:
-            if not self._is_open(child):
-                return False
-            news = child not in self._told
-            self._told[child] = JobStatus(ID=child, Status="dead", Allocs=[ended])
-            return news
+    def placed(self, allocation: Allocation) -> None:
+        """Note where a run executes, and whether its task has begun, as an event says."""
+        if self._heard.placed(allocation):
+            self._wake_later()
 
-    def placed(self, allocation: Allocation) -> bool:
-        """Note where a run executes, and whether its task has begun, as an event says. Returns whether that
-        is news.
-        """
-        child, state = allocation.get("JobID", ""), allocation.get("ClientStatus", "")
-        node = allocation.get("NodeID", "")
-        there = AllocationStatus(ID=allocation["ID"], ClientStatus=state, NodeID=node)
-        with self._lock:
-            if not self._is_open(child):
-                return False
-            self._at(child, allocation["ID"], node)
-            if self._tracked.get(child).placed == (allocation["ID"], state):
-                return False
-            self._tracked.get(child).placed = (allocation["ID"], state)
-            self._placed[child] = JobStatus(ID=child, Status=state, Allocs=[there])
-            return True
-
-    def changed(self, child: str) -> bool:
-        """Have the next observation list the runs, because one changed in another way. Returns whether that
-        is news.
-        """
-        with self._lock:
-            if not self._is_open(child):
-                return False
-            self._tracked.get(child).placed = ("", "")
-            self._doubts[child] = self._clock()
-            return True
+    def changed(self, child: str) -> None:
+        """Have the next observation list the runs, because one changed in another way."""
+        if self._heard.changed(child):
+            self._wake_later()
 
     def doubt(self) -> None:
         """Have the next observation list the runs: any may have changed."""
-        with self._lock:
-            self._doubted_at = self._clock()
-
-    def _is_open(self, child: str) -> bool:
-        """With the lock: whether this run was dispatched or listed, and is not known to have ended."""
-        if child not in self._listed:
-            self._early.append(child)
-            return False
-        return self._tracked.ended(child) is None
+        self._heard.doubt()
 
     def told_by_runner(self, notice: bytes) -> bool:
         """Note the allocation that a runner's notice names, like that of an event; see ``Scheduler.told``."""
         try:
             child, alloc_id, outcome, clean = decode_end_notice(notice)
-            with self._lock:
-                run = self._tracked.get(child) if child in self._listed else None
+            run = self._tracked.get(child) if self._heard.knows(child) else None
             if run is None or not run.outcome_key:
                 return False
             check_authentic(notice, run.outcome_key)
         except ValueError:  # also NotAuthentic
             return False
-        node = run.node if run.alloc == alloc_id else ""
-        self._at(child, alloc_id, node)
+        run.alloc, run.node = alloc_id, run.node if run.alloc == alloc_id else ""
         report = outcome_file.decoded(outcome, key=run.outcome_key)
         run.report = (alloc_id, report) if report.authentic else None
         run.vouched = alloc_id if clean and not report.authentic else ""
         # Anybody who heard it on the network can send it again, as often as they like.
-        if self._told_of(
-            Allocation(ID=alloc_id, JobID=child, NodeID=node, ClientStatus="complete")
+        if self._heard.ended(
+            Allocation(ID=alloc_id, JobID=child, NodeID=run.node, ClientStatus="complete")
         ):
             self._wake()
         return True
 
-    def _at(self, child: str, alloc_id: str, node_id: str) -> None:
-        run = self._tracked.get(child)
-        run.alloc, run.node = alloc_id, node_id
-
     def forget(self, child: str) -> None:
         """Drop the run."""
-        with self._lock:
-            for noted in (self._told, self._placed, self._listed, self._dispatched, self._doubts):
-                noted.pop(child, None)
-        for memory in (self._reads, self._tracked, self._reasons, self._children):
+        for memory in (self._heard, self._reads, self._tracked, self._reasons, self._children):
             memory.forget(child)
 
     def observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
@@ -237,37 +165,16 @@ class Observer:
         for child, observed in self._current(keys).items():
             if observed is not None:
                 observations[keys[child]] = observed
-        if self._is_too_early(children.values()):
-            self._wake_later()
+        if self._heard.waits(children.values()):
+            self._wake_later()  # what woke the caller would not wake it again
         return observations
 
-    def _is_too_early(self, children: Collection[str]) -> bool:
-        """Whether something was said of a run just dispatched that the caller does not know yet: what woke it
-        would not wake it again.
-        """
-        with self._lock:
-            unknown = set(self._dispatched).difference(children)
-            now = self._clock()
-            return any(
-                now - self._dispatched[child] < LIST_LASTS_S
-                for child in unknown
-                if child in self._told or child in self._early
-            )
-
     def _current(self, children: Collection[str]) -> Mapping[str, Observation | None]:
-        """Observations of runs that were not known to have ended: of those that an event named, by
-        their outcome; of the others by a list, an earlier one with what events said since if that is new
-        enough.
-        """
-        with self._lock:
-            told = {child: self._told.pop(child) for child in children if child in self._told}
-            placed = {child: self._placed.pop(child) for child in children if child in self._placed}
-            earlier = dict(self._listed)
-            listed_at = self._listed_at
-            sure = self._doubted_at < listed_at and self._doubts.keys().isdisjoint(children)
+        """Observations of runs that were not known to have ended."""
+        news = self._heard.taken(children)
         reads = {
             child: partial(self._isolated, status, partial(self._ended.conclude_told, status))
-            for child, status in told.items()
+            for child, status in news.ended.items()
         }
         concluded = {
             child: seen
@@ -275,26 +182,18 @@ class Observer:
             if seen is not None and seen.state is RunState.ENDED
         }
         rest = [child for child in children if child not in concluded]
-        unclear = told.keys() - concluded.keys()
-        with self._lock:
-            self._doubts |= dict.fromkeys(unclear, self._clock())
-        sure = sure and not unclear
-        recent = self._clock() - listed_at < LIST_LASTS_S
-        if rest and not (sure and recent and all(child in earlier for child in rest)):
+        unclear = news.ended.keys() - concluded.keys()
+        self._heard.doubt(unclear)
+        if rest and (unclear or not news.sure):
             return {**concluded, **self._list(rest)}
-        moved = self._moved({child: placed[child] for child in rest if child in placed})
-        return {**concluded, **{child: earlier[child] for child in rest}, **moved}
-
-    def _moved(self, placed: Mapping[str, JobStatus]) -> dict[str, Observation]:
-        """Observations of runs of which an event said that they were placed, or began."""
         seen = {
             child: self._isolated(status, partial(self._open, status, ""))
-            for child, status in placed.items()
+            for child, status in news.placed.items()
+            if child in rest
         }
         moved = {child: each for child, each in seen.items() if each is not None}
-        with self._lock:
-            self._listed |= {c: each for c, each in moved.items() if c in self._listed}
-        return moved
+        self._heard.moved(moved)
+        return {**concluded, **{child: news.known[child] for child in rest}, **moved}
 
     def _list(self, children: Collection[str]) -> Mapping[str, Observation | None]:
         began = self._clock()
@@ -303,19 +202,7 @@ class Observer:
         listed = {child: seen for child, seen in observed.items() if seen is not None}
         over = {status["ID"] for status in statuses if is_over(status)} & listed.keys()
         unread = {child for child in over if listed[child].state is not RunState.ENDED}
-        with self._lock:
-            # Before the loop knows of a dispatch, events may speak of it: a list without it hides nothing.
-            self._dispatched = {
-                child: at
-                for child, at in self._dispatched.items()
-                if child not in children and at > began - LIST_LASTS_S
-            }
-            new = {child: self._listed[child] for child in self._dispatched}
-            self._listed = {**new, **listed}
-            left = {c: at for c, at in self._doubts.items() if c not in children or at >= began}
-            # An outcome that could not be read yet is read for the next list.
-            self._doubts = left | dict.fromkeys(unread, self._clock())
-            self._listed_at = began
+        self._heard.listed(children, listed, unread=unread, began=began)
         return observed
 
     def _observed(self, statuses: Collection[JobStatus]) -> dict[str, Observation | None]:
@@ -365,7 +252,8 @@ class Observer:
     def _open(self, status: JobStatus, wait_reason: str) -> Observation:
         child, states, engine = status["ID"], client_states(status), self._locations.of(status)
         if engine.alloc:
-            self._at(child, engine.alloc, (status.get("Allocs") or [{}])[0].get("NodeID", ""))
+            run = self._tracked.get(child)
+            run.alloc, run.node = engine.alloc, (status.get("Allocs") or [{}])[0].get("NodeID", "")
         if not states:
             return self._waiting(status, engine, wait_reason)
         if "unknown" in states:

@@ -39,7 +39,7 @@ class Reads:
 
     Args:
         clock: seconds that cannot be set.
-        late: called from a thread of its own when a read has ended that nobody waited for.
+        late: called when a read has ended that nobody waited for, or is to be repeated at once; must not block.
     """
 
     def __init__(self, *, clock: Callable[[], float], late: Callable[[], None]) -> None:
@@ -107,12 +107,16 @@ class Reads:
             observation = read.future.result()
         except CancelledError:
             return None  # closed in the meantime
+        again = False
         with self._lock:
             if observation is None or observation.state is RunState.ENDED:
                 if self._reads.get(child) is read:
                     del self._reads[child]
             elif read.again_at is None:
-                read.again_at = self._clock() + (0.0 if read.outdated else read.pause_s)
+                again = read.outdated
+                read.again_at = self._clock() + (0.0 if again else read.pause_s)
+        if again:
+            self._late()
         return observation
 
     def _tell(self, future: Future[Observation | None]) -> None:

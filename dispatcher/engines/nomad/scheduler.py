@@ -16,14 +16,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from dispatcher.engines.base import CannotSubmit, LogChunk, Stream, payload_of
-from dispatcher.engines.log import LazyLogger
 from dispatcher.engines.nomad.api import (
-    Event,
-    EventStream,
     NomadApi,
     NotFound,
     Rejected,
 )
+from dispatcher.engines.nomad.event_follower import EventFollower
 from dispatcher.engines.nomad.finished import FinishedJobs
 from dispatcher.engines.nomad.observing import Observer
 from dispatcher.engines.nomad.output import Follower, whole
@@ -35,18 +33,13 @@ from dispatcher.engines.nomad.settings import AUTO, NomadDriver, NomadSettings
 from dispatcher.engines.nomad.verdicts import main_allocation
 from dispatcher.engines.nomad.wake_ups import (
     CHANGES_WAIT_S,
-    NEW_JOB,
     Coalesced,
-    child_of,
-    ended_allocation,
-    open_allocation,
 )
 from dispatcher.errors import (
     Denied,
     Dependency,
     DisintoError,
     Misconfigured,
-    PermanentError,
     Unavailable,
 )
 from dispatcher.model.job_class import JobVariant
@@ -90,20 +83,25 @@ class NomadScheduler:
         self._api = api
         self._settings = settings
         self._parents = Parents(api, settings, clock=clock)
-        self._observer = Observer(api, settings, clock=clock, wake=wake or (lambda: None))
+        prefix = runner_prefix(settings.section(NomadSettings))
+        notify = wake or (lambda: None)
+        self._observer = Observer(
+            api,
+            settings,
+            clock=clock,
+            wake=notify,
+            wake_later=Coalesced(notify, after_s=CHANGES_WAIT_S),
+        )
+        self._events = wake and EventFollower(api, self._observer, prefix=prefix, wake=wake)
         self._finished = FinishedJobs(
             api,
-            prefix=runner_prefix(settings.section(NomadSettings)),
+            prefix=prefix,
             keep_s=settings.section(NomadSettings).keep_finished_s,
             clock=wall_clock,
         )
-        self._wake = wake
         self._clock = clock
         self._without_parent: dict[RunKey, float] = {}
-        self._stream: EventStream | None = None
         self._lock = threading.Lock()
-        self._closed = threading.Event()
-        self._log = LazyLogger("disinto.nomad")
 
     def submit(self, spec: RunSpec, grant: WrappedGrant, *, again: bool = False) -> str:
         """See ``Scheduler.submit``. Class and mounts decide on the parent job.
@@ -169,7 +167,8 @@ class NomadScheduler:
 
     def observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
         """See ``Scheduler.observe``."""
-        self._listen()
+        if self._events:
+            self._events.start()
         with self._failures_put_in_doubt():
             self._parents.check()
             return self._observer.observe(claims)
@@ -248,9 +247,8 @@ class NomadScheduler:
 
     def close(self) -> None:
         """End the threads of this object."""
-        self._closed.set()
-        if self._stream is not None:
-            self._stream.close()
+        if self._events:
+            self._events.close()
         self._observer.close()
 
     @contextmanager
@@ -315,49 +313,6 @@ class NomadScheduler:
     def _alive(self, child: str) -> bool:
         job = self._api.job(child)
         return job is not None and job.get("Status") != "dead"
-
-    def _listen(self) -> None:
-        with self._lock:
-            if self._wake is None or self._stream is not None:
-                return
-            self._stream = self._api.events(["Allocation", "Job"])
-        threading.Thread(
-            target=self._follow_events,
-            args=(self._stream, self._wake),
-            name="disinto-nomad-events",
-            daemon=True,
-        ).start()
-
-    def _follow_events(self, stream: EventStream, wake: Callable[[], None]) -> None:
-        prefix = runner_prefix(self._settings.section(NomadSettings))
-        later = Coalesced(wake, after_s=CHANGES_WAIT_S)
-        try:
-            for item in stream:
-                if self._closed.is_set():
-                    return
-                if isinstance(item, Event):
-                    self._heard(item, prefix, now=wake, later=later)
-                else:
-                    self._observer.doubt()
-                    wake()
-        except PermanentError as error:
-            self._log.warning("no_event_stream", error=str(error))
-
-    def _heard(
-        self, event: Event, prefix: str, *, now: Callable[[], None], later: Callable[[], None]
-    ) -> None:
-        """Note what an event says of a run of ours, and have it observed if that is news."""
-        child = child_of(event, prefix)
-        if not child:
-            return
-        if (ended := ended_allocation(event)) is not None:
-            if self._observer.told(ended):
-                now()
-        elif (placed := open_allocation(event)) is not None:
-            if self._observer.placed(placed):
-                later()
-        elif event.type != NEW_JOB and self._observer.changed(child):
-            later()
 
 
 def _meta(spec: RunSpec, grant: WrappedGrant) -> dict[str, str]:

@@ -15,8 +15,8 @@ RAN_TO_ITS_END = frozenset({"complete", "failed"})
 
 _OPEN = frozenset({"pending", "running"})
 
-NEW_JOB = "JobRegistered"
-"""Type of the event that we cause with each dispatch, which says nothing else."""
+_NOT_OVER = frozenset({"pending", "running"})
+"""``Status`` of jobs."""
 
 
 class Coalesced:
@@ -62,6 +62,14 @@ def open_allocation(event: Event) -> Allocation | None:
     if allocation is None or allocation.get("DesiredStatus") != "run":
         return None
     return allocation if allocation.get("ClientStatus") in _OPEN else None
+
+
+def says_nothing(event: Event) -> bool:
+    """Whether an event says of a job only that it was dispatched, or is not over: its allocations have events of
+    their own, with the same index.
+    """
+    job = event.payload.get("Job") or {}
+    return job.get("Status") in _NOT_OVER and not job.get("Stop")
 
 
 def child_of(event: Event, prefix: str) -> str:

@@ -1,0 +1,75 @@
+"""Follows Nomad's event stream, and has runs observed when it says something of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from dispatcher.engines.log import LazyLogger
+from dispatcher.engines.nomad.api import Event, EventStream, NomadApi
+from dispatcher.engines.nomad.observing import Observer
+from dispatcher.engines.nomad.wake_ups import (
+    child_of,
+    ended_allocation,
+    open_allocation,
+    says_nothing,
+)
+from dispatcher.errors import PermanentError
+
+
+class EventFollower:
+    """A thread that passes on what events say of our runs.
+
+    Args:
+        prefix: of the names of our parent jobs.
+        wake: called after a gap in the stream, in which anything may have been said.
+    """
+
+    def __init__(
+        self, api: NomadApi, observer: Observer, *, prefix: str, wake: Callable[[], None]
+    ) -> None:
+        self._api, self._observer = api, observer
+        self._prefix, self._wake = prefix, wake
+        self._stream: EventStream | None = None
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+
+    def start(self) -> None:
+        """Begin to follow, once."""
+        with self._lock:
+            if self._stream is not None:
+                return
+            self._stream = stream = self._api.events(["Allocation", "Job"])
+        threading.Thread(
+            target=self._follow, args=(stream,), name="disinto-nomad-events", daemon=True
+        ).start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closed.set()
+        if self._stream is not None:
+            self._stream.close()
+
+    def _follow(self, stream: EventStream) -> None:
+        try:
+            for item in stream:
+                if self._closed.is_set():
+                    return
+                if isinstance(item, Event):
+                    self._pass_on(item)
+                else:
+                    self._observer.doubt()
+                    self._wake()
+        except PermanentError as error:
+            LazyLogger("disinto.nomad").warning("no_event_stream", error=str(error))
+
+    def _pass_on(self, event: Event) -> None:
+        child = child_of(event, self._prefix)
+        if not child:
+            return
+        if (ended := ended_allocation(event)) is not None:
+            self._observer.told(ended)
+        elif (placed := open_allocation(event)) is not None:
+            self._observer.placed(placed)
+        elif not says_nothing(event):
+            self._observer.changed(child)
