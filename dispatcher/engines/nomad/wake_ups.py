@@ -15,8 +15,11 @@ RAN_TO_ITS_END = frozenset({"complete", "failed"})
 
 _OPEN = frozenset({"pending", "running"})
 
-_NOT_OVER = frozenset({"pending", "running"})
-"""``Status`` of jobs."""
+_FOLLOWING = frozenset({"JobRegistered", "PlanResult", "AllocationUpdated"})
+"""Types of events about a job that follow from what we did, or from what became of its allocations, of which events
+with the same index tell. An event's type names the request that changed it (``nomad/state/events.go``); a job
+that was purged is still said to run.
+"""
 
 
 class Coalesced:
@@ -65,11 +68,8 @@ def open_allocation(event: Event) -> Allocation | None:
 
 
 def says_nothing(event: Event) -> bool:
-    """Whether an event says of a job only that it was dispatched, or is not over: its allocations have events of
-    their own, with the same index.
-    """
-    job = event.payload.get("Job") or {}
-    return job.get("Status") in _NOT_OVER and not job.get("Stop")
+    """Whether an event about a job only follows from others."""
+    return event.topic == "Job" and event.type in _FOLLOWING
 
 
 def child_of(event: Event, prefix: str) -> str:
