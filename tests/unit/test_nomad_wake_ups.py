@@ -17,7 +17,6 @@ from dispatcher.engines.nomad.wake_ups import (
     child_of,
     ended_allocation,
     open_allocation,
-    says_nothing,
 )
 from dispatcher.model.payload import encode_outcome
 from dispatcher.model.run import RunState
@@ -203,25 +202,6 @@ def test_only_what_is_to_run_is_open() -> None:
         said = event(state)
         said.payload["Allocation"]["DesiredStatus"] = "run"
         assert (open_allocation(said) is not None) is is_open
-
-
-@pytest.mark.parametrize(
-    ("topic", "kind", "nothing"),
-    [
-        ("Job", "JobRegistered", True),
-        ("Job", "PlanResult", True),
-        ("Job", "AllocationUpdated", True),
-        ("Job", "JobDeregistered", False),
-        ("Job", "JobBatchDeregistered", False),
-        ("Job", "another", False),
-        ("Allocation", "AllocationUpdated", False),
-        ("Allocation", "PlanResult", False),
-    ],
-)
-def test_what_follows_from_other_events_says_nothing(topic: str, kind: str, nothing: bool) -> None:
-    job = {"Job": {"Status": "running", "Stop": False}}
-    said = Event(topic=topic, type=kind, key="j", filter_keys=(), index=1, payload=job)
-    assert says_nothing(said) is nothing
 
 
 def test_a_list_without_a_run_just_dispatched_does_not_hide_what_is_said_of_it(

@@ -1,4 +1,8 @@
-"""Follows Nomad's event stream, and has runs observed when it says something of them."""
+"""Follows Nomad's events about allocations, and has runs observed when one says something of them.
+
+Events about jobs are not asked for: each contains the whole job, four for each run, and they say no more than what
+became of its allocations. Only that a person stopped a job without any is noticed by the next list.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,6 @@ from dispatcher.engines.nomad.wake_ups import (
     child_of,
     ended_allocation,
     open_allocation,
-    says_nothing,
 )
 from dispatcher.errors import PermanentError
 
@@ -39,7 +42,7 @@ class EventFollower:
         with self._lock:
             if self._stream is not None:
                 return
-            self._stream = stream = self._api.events(["Allocation", "Job"])
+            self._stream = stream = self._api.events(["Allocation"])
         threading.Thread(
             target=self._follow, args=(stream,), name="disinto-nomad-events", daemon=True
         ).start()
@@ -71,5 +74,5 @@ class EventFollower:
             self._observer.told(ended)
         elif (placed := open_allocation(event)) is not None:
             self._observer.placed(placed)
-        elif not says_nothing(event):
+        else:
             self._observer.changed(child)

@@ -15,12 +15,6 @@ RAN_TO_ITS_END = frozenset({"complete", "failed"})
 
 _OPEN = frozenset({"pending", "running"})
 
-_FOLLOWING = frozenset({"JobRegistered", "PlanResult", "AllocationUpdated"})
-"""Types of events about a job that follow from what we did, or from what became of its allocations, of which events
-with the same index tell. An event's type names the request that changed it (``nomad/state/events.go``); a job
-that was purged is still said to run.
-"""
-
 
 class Coalesced:
     """Calls a function some time after it was asked to, once for all that asked meanwhile."""
@@ -65,11 +59,6 @@ def open_allocation(event: Event) -> Allocation | None:
     if allocation is None or allocation.get("DesiredStatus") != "run":
         return None
     return allocation if allocation.get("ClientStatus") in _OPEN else None
-
-
-def says_nothing(event: Event) -> bool:
-    """Whether an event about a job only follows from others."""
-    return event.topic == "Job" and event.type in _FOLLOWING
 
 
 def child_of(event: Event, prefix: str) -> str:
