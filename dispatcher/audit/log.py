@@ -5,7 +5,7 @@ shows that the end was cut off, and is the writers' lock. Anybody who can write 
 the whole log; against that, store the digest that ``disinto audit verify`` prints elsewhere.
 
 A record is written to the kernel before the step continues: it survives a crash of the process, not
-of the machine; a file is synced to disk when it is rotated. A torn last line, from a full disk or a
+of the machine; a file is synced to disk when it is rotated. Records of several threads are written together. A torn last line, from a full disk or a
 crash of the machine, is moved aside, which the log records. At 64 MiB the file is
 renamed to ``audit.<first seq>.jsonl`` and the chain goes on in a new one. No record holds a secret:
 callers pass names, hashes and reasons.
@@ -19,9 +19,10 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from dispatcher.audit.record import GENESIS, line_of, record_of
+from dispatcher.audit.record import GENESIS, encoded, line_of, record_of
 from dispatcher.errors import TemporaryError
 
 ROTATE_BYTES = 64 * 1024 * 1024
@@ -33,6 +34,20 @@ _HEAD_FORMAT = "{:020d} {}\n"
 _HEAD_BYTES = 20 + 1 + 64 + 1
 
 
+@dataclass(slots=True)
+class _Entry:
+    """A record that a thread waits for.
+
+    Attributes:
+        said: see ``record.encoded``.
+        done: whether it was written, or could not be, which ``error`` says.
+    """
+
+    said: bytes
+    done: bool = False
+    error: BaseException | None = None
+
+
 class AuditLog:
     """Appends records. Thread-safe; several processes may write one log (flock).
 
@@ -42,7 +57,8 @@ class AuditLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._thread_lock = threading.Lock()
+        self._queue_lock, self._write_lock = threading.Lock(), threading.Lock()
+        self._queue: list[_Entry] = []
         self._end: tuple[int, tuple[int, str] | None] = (-1, None)
 
     def append(self, event: str, **facts: object) -> None:
@@ -55,29 +71,49 @@ class AuditLog:
         Raises:
             TemporaryError: it cannot be written; nothing that must be audited should go on.
         """
-        try:
-            with self._thread_lock, self._locked() as guard:
-                self._append(guard, event, facts)
-        except OSError as error:
+        entry = _Entry(encoded(event, time=time.time(), facts=facts))
+        with self._queue_lock:
+            self._queue.append(entry)
+        with self._write_lock:
+            if not entry.done:  # else another thread wrote it with its own
+                self._write_queued()
+        if entry.error is not None:
+            why = getattr(entry.error, "strerror", None) or entry.error
             raise TemporaryError(
-                f"the audit log {self._path} cannot be written: {error.strerror}",
+                f"the audit log {self._path} cannot be written: {why}",
                 remedy="Free disk space, or make its directory writable for this user",
-            ) from error
+            ) from entry.error
 
-    def _append(self, guard: int, event: str, facts: dict[str, object]) -> None:
+    def _write_queued(self) -> None:
+        with self._queue_lock:
+            entries, self._queue = self._queue, []
+        try:
+            with self._locked() as guard:
+                self._append(guard, [entry.said for entry in entries])
+        except BaseException as error:
+            for entry in entries:
+                entry.error = error
+            if not isinstance(error, OSError):
+                raise
+        finally:
+            for entry in entries:
+                entry.done = True
+
+    def _append(self, guard: int, records: list[bytes]) -> None:
         fd = self._open()
         try:
-            torn, after = None, self._last_written(fd, guard)
+            after = self._last_written(fd, guard)
             if after is None:
                 torn = self._move_torn_line(fd)
                 after = self._last(fd, guard)
+                if torn is not None:
+                    note = encoded("torn_end", time=time.time(), facts={"kept_in": torn})
+                    records = [note, *records]
             if os.fstat(fd).st_size >= ROTATE_BYTES:
                 self._rotate(fd)
                 os.close(fd)
                 fd = self._open()
-            if torn is not None:
-                after = _write(fd, guard, after, "torn_end", {"kept_in": torn})
-            after = _write(fd, guard, after, event, facts)
+            after = _write(fd, guard, after, records)
             self._end = (os.fstat(fd).st_size, after)
         finally:
             os.close(fd)
@@ -88,13 +124,19 @@ class AuditLog:
     @contextmanager
     def _locked(self) -> Iterator[int]:
         """The head file, with the writers' lock held."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        guard = os.open(head_file(self._path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            guard = self._open_head()
+        except FileNotFoundError:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            guard = self._open_head()
         try:
             fcntl.flock(guard, fcntl.LOCK_EX)
             yield guard
         finally:
             os.close(guard)
+
+    def _open_head(self) -> int:
+        return os.open(head_file(self._path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def _last_written(self, fd: int, guard: int) -> tuple[int, str] | None:
         """Number and hash of the record that we wrote last, if nothing was written since: then the end of
@@ -156,13 +198,14 @@ def read_head(fd: int) -> tuple[int, str] | None:
     return int(number), digest.rstrip("\n")
 
 
-def _write(
-    fd: int, guard: int, after: tuple[int, str], event: str, facts: dict[str, object]
-) -> tuple[int, str]:
-    """Write one record, then the head; returns the record's number and hash."""
-    seq, prev = after[0] + 1, after[1]
-    line, digest = line_of(seq=seq, time=time.time(), event=event, prev=prev, facts=facts)
-    data = line + b"\n"
+def _write(fd: int, guard: int, after: tuple[int, str], records: list[bytes]) -> tuple[int, str]:
+    """Write records, then the head; returns the number and hash of the last one."""
+    (seq, digest), lines = after, []
+    for said in records:
+        seq += 1
+        line, digest = line_of(said, seq=seq, prev=digest)
+        lines.append(line)
+    data = b"".join(lines)
     while data:
         data = data[os.write(fd, data) :]
     os.pwrite(guard, _HEAD_FORMAT.format(seq, digest).encode(), 0)

@@ -43,21 +43,21 @@ class Record:
     true_hash: str
 
 
-def line_of(
-    *, seq: int, time: float, event: str, prev: str, facts: Mapping[str, object]
-) -> tuple[bytes, str]:
-    """The line, without its end, and its hash. Empty facts are left out."""
-    base: dict[str, object] = {"seq": seq, "time": rfc3339(time), "event": event}
-    details = {
-        name: value[:MAX_TEXT] if isinstance(value, str) else value
-        for name, value in facts.items()
-        if value not in ("", None, ()) and name not in (*base, "prev", "hash")
-    }
-    record = {**base, **details, "prev": prev}
-    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=str)
-    body = text.encode(errors="backslashreplace")
+def encoded(event: str, *, time: float, facts: Mapping[str, object]) -> bytes:
+    """What a record says, without its place in the chain. Empty facts are left out."""
+    said: dict[str, object] = {"time": rfc3339(time), "event": event}
+    for name, value in facts.items():
+        if value not in ("", None, ()) and name not in ("seq", "time", "event", "prev", "hash"):
+            said[name] = value[:MAX_TEXT] if isinstance(value, str) else value
+    text = json.dumps(said, ensure_ascii=False, separators=(",", ":"), default=str)
+    return text.encode(errors="backslashreplace")
+
+
+def line_of(said: bytes, *, seq: int, prev: str) -> tuple[bytes, str]:
+    """The line of what ``encoded`` returned, with its end, and its hash."""
+    body = b'{"seq":%d,%b,"prev":"%b"}' % (seq, said[1:-1], prev.encode())
     digest = hashlib.sha256(body).hexdigest()
-    return body[:-1] + _HASH_KEY + digest.encode() + b'"}', digest
+    return body[:-1] + _HASH_KEY + digest.encode() + b'"}\n', digest
 
 
 def record_of(line: bytes) -> Record | None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tenacity
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -247,3 +252,52 @@ def test_many_writers_make_one_chain(path: Path) -> None:
 def test_without_a_log_there_is_nothing_to_verify(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         verify(tmp_path / "audit.jsonl")
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_records_of_threads_that_wait_for_each_other_are_written_together(
+    path: Path, full: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit = AuditLog(path)
+    writes: list[int] = []
+    write = log._write
+
+    def counted(fd: int, guard: int, after: tuple[int, str], records: list[bytes]) -> Any:
+        writes.append(len(records))
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(fd, guard, after, records)
+
+    monkeypatch.setattr(log, "_write", counted)
+    failed: list[str] = []
+
+    def append(number: int) -> None:
+        try:
+            audit.append("claimed", action=f"b{number}")
+        except TemporaryError as error:
+            failed.append(error.what)
+
+    with log.head_file(path).open("rb+") as head:
+        fcntl.flock(head, fcntl.LOCK_EX)  # as another process does
+        threads = [threading.Thread(target=append, args=(n,)) for n in range(5)]
+        threads[0].start()
+        _until(lambda: audit._write_lock.locked() and not audit._queue)
+        for thread in threads[1:]:
+            thread.start()
+        _until(lambda: len(audit._queue) == 4)
+    for thread in threads:
+        thread.join(10)
+    assert writes == [1, 4]
+    assert len(failed) == (5 if full else 0)
+    assert all("No space left on device" in what for what in failed)
+    report = verify(path)
+    assert (report.records, report.problems) == (5 if full else 10, ())
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_result(lambda true: not true),
+    stop=tenacity.stop_after_delay(10),
+    wait=tenacity.wait_fixed(0.001),
+)
+def _until(condition: Callable[[], bool]) -> bool:
+    return condition()
