@@ -6,18 +6,18 @@ import time
 from collections.abc import Callable
 
 SHARE = 0.05
-"""Share of the time that deciding may take. A round's cost grows with what waits."""
+"""Share of a processor that deciding may take. A round's cost grows with what waits."""
 
 AT_ONCE_S = 0.05
-"""Seconds of deciding that may follow each other directly after a rest: the way of one action, from the
+"""CPU seconds of deciding that may follow each other directly after a rest: the way of one action, from the
 fetch to its start or from its end to the push, is a dozen rounds, each of which would otherwise wait."""
 
-LONGEST_S = 0.1
+LONGEST_S = 0.2
 """Longest wait for more events before a round."""
 
 
 class RoundPace:
-    """A token bucket: holds ``at_once_s`` seconds of deciding, and gains ``share`` of the time that
+    """A token bucket: holds ``at_once_s`` CPU seconds of deciding, and gains ``share`` of the time that
     passes. Used by one thread.
 
     Args:
@@ -41,7 +41,8 @@ class RoundPace:
         past or present: an event is acted on at once.
 
         Args:
-            took_s: duration of the round, which ends now.
+            took_s: CPU seconds of the round, which ends now. Its duration is of no use: it also counts the
+                threads that had to be waited for.
         """
         now = self._clock()
         left_s = min(self._at_once_s, self._left_s + (now - self._at) * self._share) - took_s
