@@ -25,6 +25,7 @@ from dispatcher.cli.serve import listener
 from dispatcher.engines.base import Scheduler
 from dispatcher.engines.nomad.api.connection import Connection
 from dispatcher.engines.nomad.settings import NomadSettings
+from dispatcher.loop import interpreter
 from dispatcher.loop.serve import Service
 from dispatcher.model.progress import Progress
 from dispatcher.model.run import Claim, Observation, RunKey, RunSpec, WrappedGrant
@@ -156,6 +157,7 @@ def main() -> None:
         listener(service, parts, pulse=pulse, metrics=metrics) if hears_runners else nullcontext()
     )
     with status_file, door:
+        interpreter.prepare()
         service.run()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 import sys
@@ -62,6 +61,7 @@ def command(session: Session, *, once: bool) -> int:
     )
     from dispatcher.cli.journal import Journal
     from dispatcher.listener.deferred import DeferredListener
+    from dispatcher.loop import interpreter
     from dispatcher.loop.nudge import NudgeFile
     from dispatcher.operate.forecast import in_use
     from dispatcher.status.metrics import Metrics
@@ -108,9 +108,7 @@ def command(session: Session, *, once: bool) -> int:
         if not once:
             with service.stops_git():
                 _say_what_is_missing(components, service, journal)
-        # What was loaded stays. Looking through all of it for garbage stops every thread for a tenth of a second
-        # and more, often in the midst of a result.
-        gc.freeze()
+        interpreter.prepare()
         service.run(once=once)
     if door.error is not None:
         raise door.error

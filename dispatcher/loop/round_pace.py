@@ -8,7 +8,7 @@ from collections.abc import Callable
 SHARE = 0.05
 """Share of a processor that deciding may take. A round's cost grows with what waits."""
 
-AT_ONCE_S = 0.05
+AT_ONCE_S = 0.2
 """CPU seconds of deciding that may follow each other directly after a rest: the way of one action, from the
 fetch to its start or from its end to the push, is a dozen rounds, each of which would otherwise wait."""
 

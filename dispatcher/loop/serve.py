@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,12 +27,6 @@ GIT_GRACE_S = 3.0
 """Seconds in which git may finish its calls to the remote once the service is to stop."""
 
 LOOK_EVERY_S = 0.5
-
-SWITCH_S = 0.002
-"""Seconds after which Python lets another thread run. A thread that has an answer of a server needs the
-interpreter for a moment only, four times for each run that starts. Python's own 5 ms are what it waits for one
-that computes, such as the loop's. Much less is no better: each thread that waits looks again as often, and the
-loop's own round, which is what the others wait for next, takes twice as long with 0.5 ms."""
 
 
 class Stopped(Exception):
@@ -67,9 +60,6 @@ class Service:
             DisintoError: a permanent failure before anything could be done, or any with ``once``.
                 A dispatcher that has worked keeps retrying, because its runs need a leader.
         """
-        sys.setswitchinterval(
-            min(sys.getswitchinterval(), SWITCH_S)
-        )  # of the whole process, from here on
         try:
             with self.stops_git():
                 self._run(once=once)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import sys
 
 import pytest
 
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.loop.formulas import FormulaStore
-from dispatcher.loop.serve import SWITCH_S
-from dispatcher.model.run import Outcome, RunSpec, WrappedGrant
+from dispatcher.model.run import Outcome
 from dispatcher.model.verdicts import Verdict
 from tests.support.stage import Stage, action, eventually, path
 
@@ -41,27 +39,6 @@ def test_a_formula_is_looked_up_once_for_all_files_of_a_push(
     stage.once()
     assert names == ["hello"]
     assert len(stage.scheduler.submitted) == 3
-
-
-def test_a_thread_that_has_an_answer_does_not_wait_long_for_one_that_computes(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    intervals: list[float] = []
-    submit = stage.scheduler.submit
-
-    def observed(spec: RunSpec, grant: WrappedGrant, *, again: bool = False) -> str:
-        intervals.append(sys.getswitchinterval())
-        return submit(spec, grant, again=again)
-
-    monkeypatch.setattr(stage.scheduler, "submit", observed)
-    stage.scene.merge({path("one"): action("one")}, "Add one")
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(10 * SWITCH_S)
-    try:
-        stage.once()
-    finally:
-        sys.setswitchinterval(before)
-    assert intervals == [pytest.approx(SWITCH_S)]
 
 
 def test_what_is_wrong_gets_a_result_and_never_runs(stage: Stage) -> None:
