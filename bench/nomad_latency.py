@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bench import latency
 from bench.figures import Figure
-from bench.nomad_stage import agent, scene_on, with_notices
+from bench.nomad_stage import agent, scene_on, with_listener, with_notices
 from bench.stage import Stage
 
 ACTIONS = 25
@@ -20,7 +20,7 @@ def measure(stage: Stage, *, actions: int = ACTIONS) -> list[Figure]:
     with agent() as server:
         with scene_on(stage, server, nomad={"listener_url": ""}) as scene:
             by_events = latency.figure("nomad_latency", scene, actions, goal_s=GOAL_S)
-        with scene_on(stage, server, http=with_notices()["http"]) as scene:
+        with scene_on(stage, server, **with_listener()) as scene:
             by_notices = latency.figure("nomad_latency", scene, actions, goal_s=GOAL_S)
     what = f'{by_events.what}, with `[nomad] listener_url = ""`'
     return [by_notices, replace(by_events, what=what)]

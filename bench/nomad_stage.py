@@ -53,11 +53,16 @@ def scene_on(stage: Stage, server: Nomad, **settings: Any) -> Iterator[Scene]:
         scene.clear()
 
 
-def with_notices() -> dict[str, Any]:
-    """Settings with which runners say themselves that they have ended."""
+def with_listener() -> dict[str, Any]:
+    """Settings with a listener on this machine, as by default: runners say that they have ended, and no more."""
     (port,) = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
-    return {"nomad": {"listener_url": url}, "http": {"listen": url.removeprefix("http://")}}
+    return {"http": {"listen": f"127.0.0.1:{port}"}}
+
+
+def with_notices() -> dict[str, Any]:
+    """Settings with which runners also send their outcome."""
+    settings = with_listener()
+    return {**settings, "nomad": {"listener_url": f"http://{settings['http']['listen']}"}}
 
 
 class Bare:

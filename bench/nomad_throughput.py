@@ -15,7 +15,15 @@ from collections import Counter
 from bench import throughput
 from bench.commanded import Commanded, commanded, settle
 from bench.figures import Figure, median
-from bench.nomad_stage import AT_ONCE, LONGEST_S, Bare, agent, scene_on, with_notices
+from bench.nomad_stage import (
+    AT_ONCE,
+    LONGEST_S,
+    Bare,
+    agent,
+    scene_on,
+    with_listener,
+    with_notices,
+)
 from bench.stage import Stage
 from dispatcher.devservers.scene import Scene
 from tests.servers.nomad import Nomad
@@ -24,6 +32,9 @@ ACTIONS = 300
 ROUNDS = 2
 GOAL = 0.9
 CALLS_GOAL = 7
+FEWER = 100
+"""Actions for the calls in other settings than the default."""
+
 SHELL_ACTIONS = 100
 POLL_S = 5.0
 
@@ -33,7 +44,7 @@ def measure(stage: Stage, *, actions: int = ACTIONS, rounds: int = ROUNDS) -> li
     bare_rates: list[float] = []
     rates: list[float] = []
     with agent() as server:
-        with scene_on(stage, server) as scene, commanded(scene) as service:
+        with scene_on(stage, server, **with_listener()) as scene, commanded(scene) as service:
             bare = Bare(scene, server)
             _dispatched(scene, service, 10)
             calls: Counter[str] = Counter()
@@ -46,7 +57,10 @@ def measure(stage: Stage, *, actions: int = ACTIONS, rounds: int = ROUNDS) -> li
             bare.close()
         with scene_on(stage, server, **with_notices()) as scene, commanded(scene) as service:
             _dispatched(scene, service, 10)
-            _, noticed = _counted(scene, service, actions)
+            _, noticed = _counted(scene, service, FEWER)
+        with scene_on(stage, server) as scene, commanded(scene) as service:
+            _dispatched(scene, service, 10)
+            _, unheard = _counted(scene, service, FEWER)
     ratios = [a / b for a, b in zip(rates, bare_rates, strict=True)]
     ours_s = SHELL_ACTIONS / median(rates)
     return [
@@ -67,7 +81,8 @@ def measure(stage: Stage, *, actions: int = ACTIONS, rounds: int = ROUNDS) -> li
             },
         ),
         _calls("nomad", calls, actions * rounds, goal=CALLS_GOAL),
-        _calls("nomad", noticed, actions, goal=CALLS_GOAL, how=", with `[nomad] listener_url`"),
+        _calls("nomad", noticed, FEWER, goal=CALLS_GOAL, how=", with `[nomad] listener_url`"),
+        _calls("nomad", unheard, FEWER, goal=CALLS_GOAL, how=", where runners reach no listener"),
         _calls("vault", calls, actions * rounds),
         Figure(
             name="nomad_throughput",
