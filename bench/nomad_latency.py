@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bench import latency
 from bench.figures import Figure
-from bench.nomad_stage import agent, scene_on, with_listener, with_notices
+from bench.nomad_stage import agent, scene_on, with_listener
 from bench.stage import Stage
 
 ACTIONS = 25
