@@ -11,6 +11,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -195,7 +196,7 @@ def serve() -> Iterator[Postgres]:
                 _await(server, process, Path(home) / "log")
                 yield server
             finally:
-                process.terminate()
+                process.send_signal(signal.SIGINT)  # at SIGTERM it would wait for its clients
                 try:
                     process.wait(30)
                 except subprocess.TimeoutExpired:
