@@ -21,11 +21,11 @@ from typing import Any
 
 from bench.git_growth import push_seconds
 from dispatcher.assembly import build_components, build_service, open_settings
+from dispatcher.cli import interpreter
 from dispatcher.cli.serve import listener
 from dispatcher.engines.base import Scheduler
 from dispatcher.engines.nomad.api.connection import Connection
 from dispatcher.engines.nomad.settings import NomadSettings
-from dispatcher.loop import interpreter
 from dispatcher.loop.serve import Service
 from dispatcher.model.progress import Progress
 from dispatcher.model.run import Claim, Observation, RunKey, RunSpec, WrappedGrant

@@ -5,7 +5,7 @@ shows that the end was cut off, and is the writers' lock. Anybody who can write 
 the whole log; against that, store the digest that ``disinto audit verify`` prints elsewhere.
 
 A record is written to the kernel before the step continues: it survives a crash of the process, not
-of the machine; a file is synced to disk when it is rotated. Records of several threads are written together. A torn last line, from a full disk or a
+of the machine; a file is synced to disk when it is rotated. A torn last line, from a full disk or a
 crash of the machine, is moved aside, which the log records. At 64 MiB the file is
 renamed to ``audit.<first seq>.jsonl`` and the chain goes on in a new one. No record holds a secret:
 callers pass names, hashes and reasons.
@@ -13,6 +13,7 @@ callers pass names, hashes and reasons.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -35,17 +36,17 @@ _HEAD_BYTES = 20 + 1 + 64 + 1
 
 
 @dataclass(slots=True)
-class _Entry:
+class _Queued:
     """A record that a thread waits for.
 
     Attributes:
-        said: see ``record.encoded``.
+        content: see ``record.encoded``.
         done: whether it was written, or could not be, which ``error`` says.
     """
 
-    said: bytes
+    content: bytes
     done: bool = False
-    error: BaseException | None = None
+    error: Exception | None = None
 
 
 class AuditLog:
@@ -58,46 +59,47 @@ class AuditLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._queue_lock, self._write_lock = threading.Lock(), threading.Lock()
-        self._queue: list[_Entry] = []
+        self._queue: list[_Queued] = []
         self._end: tuple[int, tuple[int, str] | None] = (-1, None)
 
     def append(self, event: str, **facts: object) -> None:
-        """Write one record; returns when the kernel has it.
+        """Write one record, with those of other threads that wait; returns when the kernel has it.
 
         Args:
             event: what happened, in one word.
             facts: plain values; empty ones are left out, long texts are cut at 8,000 characters.
 
         Raises:
-            TemporaryError: it cannot be written; nothing that must be audited should go on.
+            TemporaryError: it cannot be written; nothing that must be audited should go on. The record may
+                be in the log all the same.
         """
-        entry = _Entry(encoded(event, time=time.time(), facts=facts))
-        with self._queue_lock:
-            self._queue.append(entry)
+        with self._queue_lock:  # so that records are in the order of their times
+            queued = _Queued(encoded(event, time=time.time(), facts=facts))
+            self._queue.append(queued)
         with self._write_lock:
-            if not entry.done:  # else another thread wrote it with its own
+            if not queued.done:  # else another thread wrote it with its own
                 self._write_queued()
-        if entry.error is not None:
-            why = getattr(entry.error, "strerror", None) or entry.error
+        if isinstance(queued.error, OSError):
             raise TemporaryError(
-                f"the audit log {self._path} cannot be written: {why}",
+                f"the audit log {self._path} cannot be written: {queued.error.strerror}",
                 remedy="Free disk space, or make its directory writable for this user",
-            ) from entry.error
+            ) from queued.error
+        if queued.error is not None:
+            raise queued.error
 
     def _write_queued(self) -> None:
         with self._queue_lock:
-            entries, self._queue = self._queue, []
+            taken, self._queue = self._queue, []
+        failure: Exception | None = OSError(errno.EINTR, "its thread was interrupted")
         try:
             with self._locked() as guard:
-                self._append(guard, [entry.said for entry in entries])
-        except BaseException as error:
-            for entry in entries:
-                entry.error = error
-            if not isinstance(error, OSError):
-                raise
+                self._append(guard, [queued.content for queued in taken])
+            failure = None
+        except Exception as error:  # noqa: BLE001 - each thread raises it for its record
+            failure = error
         finally:
-            for entry in entries:
-                entry.done = True
+            for queued in taken:
+                queued.done, queued.error = True, failure
 
     def _append(self, guard: int, records: list[bytes]) -> None:
         fd = self._open()
@@ -201,9 +203,9 @@ def read_head(fd: int) -> tuple[int, str] | None:
 def _write(fd: int, guard: int, after: tuple[int, str], records: list[bytes]) -> tuple[int, str]:
     """Write records, then the head; returns the number and hash of the last one."""
     (seq, digest), lines = after, []
-    for said in records:
+    for content in records:
         seq += 1
-        line, digest = line_of(said, seq=seq, prev=digest)
+        line, digest = line_of(content, seq=seq, prev=digest)
         lines.append(line)
     data = b"".join(lines)
     while data:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dispatcher.audit.log import files
-from dispatcher.audit.record import record_of
+from dispatcher.audit.record import OWN_FIELDS, record_of
 
 BLOCK = 256 * 1024
 """Bytes that are read at a time."""
@@ -28,8 +28,6 @@ SEARCH_LIMIT = 32 * 1024 * 1024
 
 LINE_LIMIT = 1024 * 1024
 """Bytes of a line; a longer one was not written by us."""
-
-OWN_FIELDS = ("seq", "time", "event", "prev", "hash")
 
 _ROTATED = re.compile(r"\.(\d+)\.jsonl")
 

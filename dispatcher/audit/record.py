@@ -23,6 +23,9 @@ GENESIS = "0" * 64
 MAX_TEXT = 8_000
 """Characters of one fact; what is longer is cut."""
 
+OWN_FIELDS = ("seq", "time", "event", "prev", "hash")
+"""Names that no fact may have."""
+
 _HASH_KEY = b',"hash":"'
 _TAIL = len(_HASH_KEY) + 64 + len(b'"}')
 
@@ -45,17 +48,17 @@ class Record:
 
 def encoded(event: str, *, time: float, facts: Mapping[str, object]) -> bytes:
     """What a record says, without its place in the chain. Empty facts are left out."""
-    said: dict[str, object] = {"time": rfc3339(time), "event": event}
+    content: dict[str, object] = {"time": rfc3339(time), "event": event}
     for name, value in facts.items():
-        if value not in ("", None, ()) and name not in ("seq", "time", "event", "prev", "hash"):
-            said[name] = value[:MAX_TEXT] if isinstance(value, str) else value
-    text = json.dumps(said, ensure_ascii=False, separators=(",", ":"), default=str)
+        if value not in ("", None, ()) and name not in OWN_FIELDS:
+            content[name] = value[:MAX_TEXT] if isinstance(value, str) else value
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), default=str)
     return text.encode(errors="backslashreplace")
 
 
-def line_of(said: bytes, *, seq: int, prev: str) -> tuple[bytes, str]:
+def line_of(content: bytes, *, seq: int, prev: str) -> tuple[bytes, str]:
     """The line of what ``encoded`` returned, with its end, and its hash."""
-    body = b'{"seq":%d,%b,"prev":"%b"}' % (seq, said[1:-1], prev.encode())
+    body = b'{"seq":%d,%b,"prev":"%b"}' % (seq, content[1:-1], prev.encode())
     digest = hashlib.sha256(body).hexdigest()
     return body[:-1] + _HASH_KEY + digest.encode() + b'"}\n', digest
 

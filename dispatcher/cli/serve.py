@@ -59,9 +59,9 @@ def command(session: Session, *, once: bool) -> int:
         open_sidecars,
         open_traces,
     )
+    from dispatcher.cli import interpreter
     from dispatcher.cli.journal import Journal
     from dispatcher.listener.deferred import DeferredListener
-    from dispatcher.loop import interpreter
     from dispatcher.loop.nudge import NudgeFile
     from dispatcher.operate.forecast import in_use
     from dispatcher.status.metrics import Metrics

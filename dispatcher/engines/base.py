@@ -147,7 +147,8 @@ class Scheduler(Protocol):
 
     def observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
         """Observe these runs, in a number of calls that does not grow with the unchanged ones. A
-        run unknown to the engine is absent from the result.
+        run unknown to the engine is absent from the result. What is said may be some seconds old, but not
+        after a call to the engine failed.
         """
         ...
 

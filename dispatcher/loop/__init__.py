@@ -3,7 +3,7 @@
 Here belongs what needs the lead or its state. What only decides is in ``decide``; what commands do
 without leading is in ``operate``; calls of one external system are in its adapter.
 
-* ``serve``, ``serve_once``, ``interpreter``: the service: term after term; its end with ``--once``; how Python is set up
+* ``serve``, ``serve_once``: the service: term after term; its end with ``--once``
 * ``control``, ``round_pace``, ``term``, ``components``, ``component_warnings``: the round of one term
   and how often there is one, the objects that work together in it, the parts it acts through and what
   they have to say to people

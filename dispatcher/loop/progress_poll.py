@@ -39,7 +39,6 @@ LONGEST_PAUSE_S = 60.0
 AT_ONCE = 20
 """Runs read in one pass, those that waited longest."""
 
-
 SILENT = 3
 """Runs of a formula that are read, or were and ended without a report, while it is believed to make none: its
 further runs are read for the first time after ``LONGEST_PAUSE_S``. One report, or another version of the
@@ -52,8 +51,8 @@ FORMULAS = 1_000
 
 @dataclass(kw_only=True, slots=True)
 class _Read:
-    """The last read of one run, of the formula with this digest; ``soon``: whether it does not wait until another
-    has reported.
+    """The last read of one run, of the formula with this digest; ``soon``: whether its first read does not wait for
+    ``LONGEST_PAUSE_S``, or until another run has reported.
     """
 
     formula: str

@@ -6,10 +6,10 @@ import errno
 import fcntl
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tenacity
@@ -254,44 +254,96 @@ def test_without_a_log_there_is_nothing_to_verify(tmp_path: Path) -> None:
         verify(tmp_path / "audit.jsonl")
 
 
-@pytest.mark.parametrize("full", [False, True])
-def test_records_of_threads_that_wait_for_each_other_are_written_together(
-    path: Path, full: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    audit = AuditLog(path)
-    writes: list[int] = []
-    write = log._write
-
-    def counted(fd: int, guard: int, after: tuple[int, str], records: list[bytes]) -> Any:
-        writes.append(len(records))
-        if full:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return write(fd, guard, after, records)
-
-    monkeypatch.setattr(log, "_write", counted)
-    failed: list[str] = []
+def appended_while_locked(audit: AuditLog, path: Path, threads: int) -> list[BaseException]:
+    """Append from many threads while another process writes: the first waits for that, and the others for the
+    first. Returns what they raised.
+    """
+    raised: list[BaseException] = []
 
     def append(number: int) -> None:
         try:
             audit.append("claimed", action=f"b{number}")
-        except TemporaryError as error:
-            failed.append(error.what)
+        except BaseException as error:  # noqa: BLE001
+            raised.append(error)
 
+    appending = [threading.Thread(target=append, args=(n,)) for n in range(threads)]
     with log.head_file(path).open("rb+") as head:
-        fcntl.flock(head, fcntl.LOCK_EX)  # as another process does
-        threads = [threading.Thread(target=append, args=(n,)) for n in range(5)]
-        threads[0].start()
+        fcntl.flock(head, fcntl.LOCK_EX)
+        appending[0].start()
         _until(lambda: audit._write_lock.locked() and not audit._queue)
-        for thread in threads[1:]:
+        for thread in appending[1:]:
             thread.start()
-        _until(lambda: len(audit._queue) == 4)
-    for thread in threads:
+        _until(lambda: len(audit._queue) == threads - 1)
+    for thread in appending:
         thread.join(10)
-    assert writes == [1, 4]
-    assert len(failed) == (5 if full else 0)
-    assert all("No space left on device" in what for what in failed)
-    report = verify(path)
-    assert (report.records, report.problems) == (5 if full else 10, ())
+    return raised
+
+
+def test_records_of_threads_that_wait_for_each_other_are_written_together(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit, writes, write = AuditLog(path), [], os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: writes.append(data) or write(fd, data))
+    assert appended_while_locked(audit, path, 5) == []
+    assert [data.count(b"\n") for data in writes] == [1, 4]
+    assert (verify(path).records, verify(path).problems) == (10, ())
+
+
+@pytest.mark.parametrize(
+    ("failure", "raised"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), TemporaryError),
+        (ValueError("a defect"), ValueError),
+    ],
+)
+def test_what_keeps_a_thread_from_writing_is_raised_by_all_it_writes_for(
+    path: Path, failure: Exception, raised: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> int:
+        raise failure
+
+    audit = AuditLog(path)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "write", fails)
+        assert [type(error) for error in appended_while_locked(audit, path, 5)] == [raised] * 5
+    audit.append("claimed", action="after")
+    assert (verify(path).records, verify(path).problems) == (6, ())
+
+
+def test_an_interrupted_thread_interrupts_no_other(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "write", interrupted)
+    raised = appended_while_locked(AuditLog(path), path, 5)
+    assert sorted(type(error).__name__ for error in raised) == [
+        "KeyboardInterrupt",
+        "KeyboardInterrupt",
+        *["TemporaryError"] * 3,
+    ]
+
+
+def test_records_written_together_are_cut_off_by_a_full_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One record and a half reach the file: the first stays, although its thread was told of an error."""
+    write = os.write
+
+    def full(fd: int, data: bytes) -> int:
+        if data.count(b"\n") != 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(fd, data[: data.index(b"\n") * 3 // 2])
+
+    audit = AuditLog(path)
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", full)
+        assert len(appended_while_locked(audit, path, 5)) == 5
+    audit.append("claimed", action="after")
+    assert verify(path).problems == ()
+    events = [json.loads(line)["event"] for line in lines(path)]
+    assert events == ["claimed"] * 6 + ["torn_end", "claimed"]
 
 
 @tenacity.retry(

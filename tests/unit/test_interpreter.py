@@ -6,11 +6,11 @@ import json
 import subprocess
 import sys
 
-from dispatcher.loop.interpreter import GARBAGE, SWITCH_S
+from dispatcher.cli.interpreter import GARBAGE, SWITCH_S
 
 PROBE = """
 import gc, json, sys
-from dispatcher.loop import interpreter
+from dispatcher.cli import interpreter
 interpreter.prepare()
 print(json.dumps([sys.getswitchinterval(), gc.get_threshold()[0], gc.get_freeze_count(), gc.isenabled()]))
 """

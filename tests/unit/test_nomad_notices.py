@@ -49,7 +49,7 @@ def test_an_outcome_in_the_notice_needs_no_call(nomad: ObservedNomad) -> None:
 def test_where_a_run_is_may_come_from_an_event(nomad: ObservedNomad) -> None:
     nomad.observer.forget(TWO.engine_id)
     nomad.dispatched(TWO)
-    nomad.observer.placed(allocation(TWO, "running"))
+    nomad.observer.allocation_placed(allocation(TWO, "running"))
     assert nomad.observer.told_by_runner(noticed(TWO, nomad.outcome))
     assert nomad.observe(ONE, TWO)[TWO.key].engine.node == "n"
     assert nomad.asked == []
@@ -165,5 +165,5 @@ def test_an_end_that_waits_for_nomads_records_is_read_when_nomad_says_so(
     nomad.over = {"one"}
     assert nomad.observer.told_by_runner(noticed(ONE, stopped))
     assert nomad.observe(ONE, TWO)[ONE.key].state is RunState.RUNNING, "anybody may repeat it"
-    nomad.observer.told(allocation(ONE))
+    nomad.observer.allocation_ended(allocation(ONE))
     assert nomad.observe(ONE, TWO)[ONE.key].state is RunState.ENDED

@@ -282,8 +282,10 @@ def test_a_stopped_job_is_over_only_when_its_client_is_done(
         lambda scheduler: scheduler.cancel(CLAIM, reason="a person said so"),
         lambda scheduler: scheduler.forget(CLAIM),
         lambda scheduler: scheduler.kept(),
+        lambda scheduler: list(scheduler.logs(CLAIM)),
+        lambda scheduler: scheduler.offsets_since(CLAIM, 0.0),
     ],
-    ids=["submit", "cancel", "forget", "kept"],
+    ids=["submit", "cancel", "forget", "kept", "logs", "offsets_since"],
 )
 def test_a_nomad_that_failed_is_not_observed_from_memory(
     scheduler: NomadScheduler, nomad: Nomad, call: Callable[[NomadScheduler], object]

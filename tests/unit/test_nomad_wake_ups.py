@@ -10,14 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from dispatcher.engines.nomad.allocation_events import child_of, ended_allocation, open_allocation
 from dispatcher.engines.nomad.api import Event
-from dispatcher.engines.nomad.heard import LIST_LASTS_S
-from dispatcher.engines.nomad.wake_ups import (
-    Coalesced,
-    child_of,
-    ended_allocation,
-    open_allocation,
-)
+from dispatcher.engines.nomad.coalesced import Coalesced
+from dispatcher.engines.nomad.run_cache import ENTERED_WITHIN_S, LIST_LASTS_S, REMEMBERED
 from dispatcher.model.payload import encode_outcome
 from dispatcher.model.run import RunState
 from dispatcher.model.verdicts import Verdict
@@ -41,7 +37,7 @@ def nomad() -> Iterator[ObservedNomad]:
 
 
 def test_what_an_event_names_is_concluded_without_a_list(nomad: ObservedNomad) -> None:
-    nomad.observer.told(allocation(ONE))
+    nomad.observer.allocation_ended(allocation(ONE))
     seen = nomad.observe(ONE, TWO)
     assert seen[ONE.key].outcome == GOOD
     assert seen[ONE.key].engine.node == "n"
@@ -52,7 +48,7 @@ def test_what_an_event_names_is_concluded_without_a_list(nomad: ObservedNomad) -
 
 
 def test_a_list_that_is_old_is_read_again(nomad: ObservedNomad) -> None:
-    nomad.observer.told(allocation(ONE))
+    nomad.observer.allocation_ended(allocation(ONE))
     nomad.now += LIST_LASTS_S
     nomad.over = {"two"}
     seen = nomad.observe(ONE, TWO)
@@ -64,7 +60,7 @@ def test_a_run_that_no_list_has_shown_is_not_taken_from_an_earlier_one(
     nomad: ObservedNomad,
 ) -> None:
     nomad.observer.forget(TWO.engine_id)
-    nomad.observer.told(allocation(ONE))
+    nomad.observer.allocation_ended(allocation(ONE))
     assert nomad.observe(ONE, TWO)[TWO.key].state is RunState.RUNNING
     assert nomad.lists == [["two"]]
 
@@ -72,14 +68,14 @@ def test_a_run_that_no_list_has_shown_is_not_taken_from_an_earlier_one(
 def test_a_run_just_dispatched_needs_no_list(nomad: ObservedNomad) -> None:
     nomad.observer.forget(TWO.engine_id)
     nomad.observer.dispatched(TWO.engine_id, outcome_key="")
-    nomad.observer.told(allocation(ONE))
+    nomad.observer.allocation_ended(allocation(ONE))
     assert nomad.observe(ONE, TWO)[TWO.key].state is RunState.PENDING
     assert nomad.lists == []
 
 
 def test_an_event_alone_ends_no_run(nomad: ObservedNomad) -> None:
     nomad.outcome = encode_outcome(GOOD, key="somebody else's")
-    nomad.observer.told(allocation(ONE))
+    nomad.observer.allocation_ended(allocation(ONE))
     assert nomad.observe(ONE, TWO)[ONE.key].state is RunState.RUNNING
     assert nomad.lists[0] == ["one"]
 
@@ -87,7 +83,7 @@ def test_an_event_alone_ends_no_run(nomad: ObservedNomad) -> None:
 def test_without_a_report_that_proves_itself_nomads_records_decide(nomad: ObservedNomad) -> None:
     nomad.outcome = encode_outcome(GOOD, key="somebody else's")
     nomad.over = {"one"}
-    nomad.observer.told(allocation(ONE))
+    nomad.observer.allocation_ended(allocation(ONE))
     outcome = nomad.observe(ONE, TWO)[ONE.key].outcome
     assert outcome is not None
     assert outcome.verdict is not Verdict.SUCCEEDED
@@ -96,7 +92,7 @@ def test_without_a_report_that_proves_itself_nomads_records_decide(nomad: Observ
 
 def test_a_job_that_was_never_listed_is_not_noted(nomad: ObservedNomad) -> None:
     stranger = claim_of("stranger")
-    nomad.observer.told(allocation(stranger))
+    nomad.observer.allocation_ended(allocation(stranger))
     assert not nomad.woken
     assert nomad.observe(ONE, TWO).keys() == {ONE.key, TWO.key}
     assert nomad.asked == []
@@ -148,18 +144,18 @@ def test_that_a_run_began_needs_no_list(nomad: ObservedNomad) -> None:
     nomad.observer.forget(TWO.engine_id)
     nomad.dispatched(TWO)
     for state, seen in (("pending", RunState.PENDING), ("running", RunState.RUNNING)):
-        nomad.observer.placed(allocation(TWO, state))
+        nomad.observer.allocation_placed(allocation(TWO, state))
         observed = nomad.observe(ONE, TWO)[TWO.key]
         assert (observed.state, observed.engine.node) == (seen, "n")
     assert len(nomad.woken_later) == 2
-    nomad.observer.placed(allocation(TWO, "running"))
+    nomad.observer.allocation_placed(allocation(TWO, "running"))
     assert len(nomad.woken_later) == 2, "it was said before"
     assert nomad.observe(ONE, TWO)[TWO.key].state is RunState.RUNNING
     assert nomad.lists == []
 
 
 def test_any_other_change_needs_a_list(nomad: ObservedNomad) -> None:
-    nomad.observer.told(allocation(ONE))
+    nomad.observer.allocation_ended(allocation(ONE))
     nomad.observer.changed(TWO.engine_id)
     assert len(nomad.woken_later) == 1
     nomad.observe(ONE, TWO)
@@ -170,7 +166,7 @@ def test_any_other_change_needs_a_list(nomad: ObservedNomad) -> None:
 
 
 def test_after_a_gap_in_the_events_a_list_is_read(nomad: ObservedNomad) -> None:
-    nomad.observer.told(allocation(ONE))
+    nomad.observer.allocation_ended(allocation(ONE))
     nomad.observer.doubt()
     nomad.observe(ONE, TWO)
     assert nomad.lists == [["two"]]
@@ -184,14 +180,14 @@ def test_what_is_said_of_a_run_before_nomads_answer_arrived_is_not_lost(
 ) -> None:
     nomad.observer.forget(TWO.engine_id)
     {
-        "ended": lambda: nomad.observer.told(allocation(TWO)),
-        "placed": lambda: nomad.observer.placed(allocation(TWO, "running")),
+        "ended": lambda: nomad.observer.allocation_ended(allocation(TWO)),
+        "placed": lambda: nomad.observer.allocation_placed(allocation(TWO, "running")),
         "changed": lambda: nomad.observer.changed(TWO.engine_id),
     }[news]()
     assert not nomad.woken
     nomad.dispatched(TWO)
     assert len(nomad.woken) == 1
-    nomad.observer.told(allocation(ONE))
+    nomad.observer.allocation_ended(allocation(ONE))
     assert nomad.observe(ONE, TWO)[TWO.key].state is RunState.RUNNING
     assert nomad.lists == lists
 
@@ -213,18 +209,53 @@ def test_a_list_without_a_run_just_dispatched_does_not_hide_what_is_said_of_it(
     nomad.now += 0.1
     nomad.observe(ONE)
     assert nomad.lists == [["one"]], "the loop does not know yet that it was dispatched"
-    nomad.observer.placed(allocation(TWO, "running"))
-    assert len(nomad.woken_later) == 1
+    assert len(nomad.woken_later) == 1, "the gap may hide what became of it"
+    nomad.observer.allocation_placed(allocation(TWO, "running"))
+    assert len(nomad.woken_later) == 2
     assert nomad.observer.told_by_runner(notice(TWO))
     assert len(nomad.woken) == 1
     assert nomad.observe(ONE, TWO)[TWO.key].outcome == GOOD
     assert nomad.lists == [["one"]]
 
 
+def test_a_gap_is_not_forgotten_for_a_run_that_the_next_list_was_not_asked_for(
+    nomad: ObservedNomad,
+) -> None:
+    nomad.observer.forget(TWO.engine_id)
+    nomad.dispatched(TWO)
+    nomad.observer.doubt()
+    nomad.now += 0.1
+    nomad.observe(ONE)
+    assert nomad.observe(ONE, TWO)[TWO.key].state is RunState.RUNNING
+    assert nomad.lists == [["one"], ["one", "two"]]
+
+
+def test_what_is_remembered_of_unknown_jobs_is_bounded(nomad: ObservedNomad) -> None:
+    nomad.observer.forget(TWO.engine_id)
+    nomad.observer.allocation_placed(allocation(TWO, "running"))
+    for number in range(REMEMBERED):
+        nomad.observer.changed(f"{PREFIX}/dispatch-{number}")
+    nomad.dispatched(TWO)
+    assert not nomad.woken, "the first was forgotten"
+
+
+@pytest.mark.parametrize("states", [["pending", "running"], ["running", "lost", "running"]])
+def test_of_what_is_said_early_the_last_counts(nomad: ObservedNomad, states: list[str]) -> None:
+    nomad.observer.forget(TWO.engine_id)
+    for state in states:
+        if state == "lost":
+            nomad.observer.changed(TWO.engine_id)
+        else:
+            nomad.observer.allocation_placed(allocation(TWO, state))
+    nomad.dispatched(TWO)
+    assert nomad.observe(ONE, TWO)[TWO.key].state is RunState.RUNNING
+    assert nomad.lists == ([["one", "two"]] if "lost" in states else [])
+
+
 def test_a_run_that_came_back_is_news(nomad: ObservedNomad) -> None:
-    nomad.observer.placed(allocation(TWO, "running"))
+    nomad.observer.allocation_placed(allocation(TWO, "running"))
     nomad.observer.changed(TWO.engine_id)  # its node does not answer
-    nomad.observer.placed(allocation(TWO, "running"))
+    nomad.observer.allocation_placed(allocation(TWO, "running"))
     assert len(nomad.woken_later) == 3
 
 
@@ -234,17 +265,17 @@ def test_what_is_said_of_a_run_before_the_loop_knows_of_it_wakes_again(
 ) -> None:
     nomad.observer.forget(TWO.engine_id)
     if early:
-        nomad.observer.told(allocation(TWO))
+        nomad.observer.allocation_ended(allocation(TWO))
     nomad.dispatched(TWO)
     if not early:
-        nomad.observer.told(allocation(TWO))
+        nomad.observer.allocation_ended(allocation(TWO))
     nomad.observe(ONE)
     assert len(nomad.woken_later) == 1
     assert nomad.observe(ONE, TWO)[TWO.key].state is not RunState.PENDING
     assert len(nomad.woken_later) == 1
     nomad.dispatched(claim_of("stranger"))
-    nomad.observer.told(allocation(claim_of("stranger")))
-    nomad.now += LIST_LASTS_S
+    nomad.observer.allocation_ended(allocation(claim_of("stranger")))
+    nomad.now += ENTERED_WITHIN_S
     nomad.observe(ONE)
     assert len(nomad.woken_later) == 1, "the loop will never know of it"
 
@@ -257,6 +288,6 @@ def test_a_doubt_lasts_until_a_list_has_the_run(nomad: ObservedNomad) -> None:
     nomad.now += 0.1
     nomad.observe(ONE)
     nomad.now += 0.1
-    nomad.observer.told(allocation(ONE))
+    nomad.observer.allocation_ended(allocation(ONE))
     assert nomad.observe(ONE, TWO)[TWO.key].state is RunState.RUNNING
     assert nomad.lists == [["one"], ["two"]]

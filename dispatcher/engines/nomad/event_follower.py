@@ -10,13 +10,9 @@ import threading
 from collections.abc import Callable
 
 from dispatcher.engines.log import LazyLogger
+from dispatcher.engines.nomad.allocation_events import child_of, ended_allocation, open_allocation
 from dispatcher.engines.nomad.api import Event, EventStream, NomadApi
 from dispatcher.engines.nomad.observing import Observer
-from dispatcher.engines.nomad.wake_ups import (
-    child_of,
-    ended_allocation,
-    open_allocation,
-)
 from dispatcher.errors import PermanentError
 
 
@@ -71,8 +67,8 @@ class EventFollower:
         if not child:
             return
         if (ended := ended_allocation(event)) is not None:
-            self._observer.told(ended)
+            self._observer.allocation_ended(ended)
         elif (placed := open_allocation(event)) is not None:
-            self._observer.placed(placed)
+            self._observer.allocation_placed(placed)
         else:
             self._observer.changed(child)

@@ -4,7 +4,7 @@ One call returns the status and the allocations of every run in flight. More is 
 that has newly ended: its ``outcome.json``, and its records if that file does not settle it. The
 conclusion is kept until the run is forgotten.
 
-Where the last list is new enough, and all that was said since is clear, none is needed: see ``heard``. An
+Where the last list is new enough, and all that was said since is clear, none is needed: see ``run_cache``. An
 allocation of which it was said that it has ended, by an event or by its runner, whose notice is earlier and may
 contain the outcome, is read at once: the outcome proves itself, by the run's key.
 
@@ -23,11 +23,11 @@ from dispatcher.engines.nomad import outcome_file, verdicts
 from dispatcher.engines.nomad.api import Allocation, JobStatus, NomadApi
 from dispatcher.engines.nomad.children import Children
 from dispatcher.engines.nomad.ended_runs import EndedRuns
-from dispatcher.engines.nomad.heard import Heard
 from dispatcher.engines.nomad.job_status import KIND, client_states, is_over, observation, seconds
 from dispatcher.engines.nomad.locations import Locations
 from dispatcher.engines.nomad.reads import Reads
 from dispatcher.engines.nomad.render import runner_prefix
+from dispatcher.engines.nomad.run_cache import RunCache
 from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.engines.nomad.tracked_runs import TrackedRuns
 from dispatcher.engines.nomad.wait_reasons import WaitReasons
@@ -68,7 +68,7 @@ class Observer:
         )
         self._reads = Reads(clock=clock, late=wake)
         self._wake, self._wake_later = wake, wake_later
-        self._heard = Heard(self._tracked, clock=clock)
+        self._cache = RunCache(self._tracked, clock=clock)
 
     def close(self) -> None:
         """Start no further reads."""
@@ -93,7 +93,7 @@ class Observer:
         run = self._tracked.get(child)
         run.stop_reason = run.stop_reason or reason
         self._api.stop(child)
-        self._heard.changed(child)
+        self._cache.changed(child)
 
     def has_ended(self, child: str) -> bool:
         """Whether the run was observed to have ended."""
@@ -103,35 +103,35 @@ class Observer:
         """Note that Nomad has just answered that it dispatched this job."""
         self._tracked.get(child).outcome_key = outcome_key
         seen = observation(RunState.PENDING, Placement(kind=KIND, job=child), since=time.time())
-        if self._heard.dispatched(child, seen):
+        if self._cache.dispatched(child, seen):
             self._wake()
 
-    def told(self, allocation: Allocation) -> None:
+    def allocation_ended(self, allocation: Allocation) -> None:
         """Note an allocation that has ended, as an event says: its outcome is read at once."""
         # Its runner may have said so before Nomad knew, and the read then have shown no end.
         self._reads.retry(allocation.get("JobID", ""))
-        if self._heard.ended(allocation):
+        if self._cache.ended(allocation):
             self._wake()
 
-    def placed(self, allocation: Allocation) -> None:
+    def allocation_placed(self, allocation: Allocation) -> None:
         """Note where a run executes, and whether its task has begun, as an event says."""
-        if self._heard.placed(allocation):
+        if self._cache.placed(allocation):
             self._wake_later()
 
     def changed(self, child: str) -> None:
         """Have the next observation list the runs, because one changed in another way."""
-        if self._heard.changed(child):
+        if self._cache.changed(child):
             self._wake_later()
 
     def doubt(self) -> None:
         """Have the next observation list the runs: any may have changed."""
-        self._heard.doubt()
+        self._cache.doubt_all()
 
     def told_by_runner(self, notice: bytes) -> bool:
         """Note the allocation that a runner's notice names, like that of an event; see ``Scheduler.told``."""
         try:
             child, alloc_id, outcome, clean = decode_end_notice(notice)
-            run = self._tracked.get(child) if self._heard.knows(child) else None
+            run = self._tracked.get(child) if self._cache.knows(child) else None
             if run is None or not run.outcome_key:
                 return False
             check_authentic(notice, run.outcome_key)
@@ -142,7 +142,7 @@ class Observer:
         run.report = (alloc_id, report) if report.authentic else None
         run.vouched = alloc_id if clean and not report.authentic else ""
         # Anybody who heard it on the network can send it again, as often as they like.
-        if self._heard.ended(
+        if self._cache.ended(
             Allocation(ID=alloc_id, JobID=child, NodeID=run.node, ClientStatus="complete")
         ):
             self._wake()
@@ -150,7 +150,7 @@ class Observer:
 
     def forget(self, child: str) -> None:
         """Drop the run."""
-        for memory in (self._heard, self._reads, self._tracked, self._reasons, self._children):
+        for memory in (self._cache, self._reads, self._tracked, self._reasons, self._children):
             memory.forget(child)
 
     def observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
@@ -165,16 +165,16 @@ class Observer:
         for child, observed in self._current(keys).items():
             if observed is not None:
                 observations[keys[child]] = observed
-        if self._heard.waits(children.values()):
+        if self._cache.has_more(children.values()):
             self._wake_later()  # what woke the caller would not wake it again
         return observations
 
     def _current(self, children: Collection[str]) -> Mapping[str, Observation | None]:
         """Observations of runs that were not known to have ended."""
-        news = self._heard.taken(children)
+        cached = self._cache.take(children)
         reads = {
             child: partial(self._isolated, status, partial(self._ended.conclude_told, status))
-            for child, status in news.ended.items()
+            for child, status in cached.ended.items()
         }
         concluded = {
             child: seen
@@ -182,18 +182,18 @@ class Observer:
             if seen is not None and seen.state is RunState.ENDED
         }
         rest = [child for child in children if child not in concluded]
-        unclear = news.ended.keys() - concluded.keys()
-        self._heard.doubt(unclear)
-        if rest and (unclear or not news.sure):
+        unclear = cached.ended.keys() - concluded.keys()
+        self._cache.doubt(unclear)
+        if rest and (unclear or not cached.suffices_for(rest)):
             return {**concluded, **self._list(rest)}
-        seen = {
+        placed = {
             child: self._isolated(status, partial(self._open, status, ""))
-            for child, status in news.placed.items()
+            for child, status in cached.placed.items()
             if child in rest
         }
-        moved = {child: each for child, each in seen.items() if each is not None}
-        self._heard.moved(moved)
-        return {**concluded, **{child: news.known[child] for child in rest}, **moved}
+        changed = {child: seen for child, seen in placed.items() if seen is not None}
+        self._cache.observed(changed)
+        return {**concluded, **{child: cached.observations[child] for child in rest}, **changed}
 
     def _list(self, children: Collection[str]) -> Mapping[str, Observation | None]:
         began = self._clock()
@@ -202,7 +202,7 @@ class Observer:
         listed = {child: seen for child, seen in observed.items() if seen is not None}
         over = {status["ID"] for status in statuses if is_over(status)} & listed.keys()
         unread = {child for child in over if listed[child].state is not RunState.ENDED}
-        self._heard.listed(children, listed, unread=unread, began=began)
+        self._cache.listed(children, listed, unread=unread, began=began)
         return observed
 
     def _observed(self, statuses: Collection[JobStatus]) -> dict[str, Observation | None]:
@@ -234,6 +234,7 @@ class Observer:
             return observe()
         except DisintoError as error:
             reason = str(error)
+            self._cache.doubt([child])
         except Exception as error:  # noqa: BLE001 - no defect in one run may hide the others
             reason = f"it cannot be observed: {self._tracked.defect(child, error)}"
         return observation(RunState.RUNNING, Placement(kind=KIND, job=child), reason=reason)

@@ -39,7 +39,7 @@ class Reads:
 
     Args:
         clock: seconds that cannot be set.
-        late: called when a read has ended that nobody waited for, or is to be repeated at once; must not block.
+        late: called when a read ends after ``results`` returned, or is to be repeated at once; must not block.
     """
 
     def __init__(self, *, clock: Callable[[], float], late: Callable[[], None]) -> None:

@@ -4,7 +4,7 @@ Calls to Nomad, counted in tests: a run takes four (dispatch, what the outcome i
 runner says that the outcome is there, two if its notice contains it, one more if it may have been submitted
 before; each parent job takes three when it is first used, and one every five seconds at most while runs are
 dispatched from it. Observing takes one, however many runs are in flight, plus one now and then for why some still
-wait, and none for what events say.
+wait; and none while the last list is under three seconds old and nothing puts it in doubt: see ``run_cache``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dispatcher.engines.nomad.api import (
     NotFound,
     Rejected,
 )
+from dispatcher.engines.nomad.coalesced import Coalesced
 from dispatcher.engines.nomad.event_follower import EventFollower
 from dispatcher.engines.nomad.finished import FinishedJobs
 from dispatcher.engines.nomad.observing import Observer
@@ -31,10 +32,6 @@ from dispatcher.engines.nomad.progress_file import read_progress
 from dispatcher.engines.nomad.render import META_OPTIONAL, META_REQUIRED, of_class, runner_prefix
 from dispatcher.engines.nomad.settings import AUTO, NomadDriver, NomadSettings
 from dispatcher.engines.nomad.verdicts import main_allocation
-from dispatcher.engines.nomad.wake_ups import (
-    CHANGES_WAIT_S,
-    Coalesced,
-)
 from dispatcher.errors import (
     Denied,
     Dependency,
@@ -52,6 +49,9 @@ from dispatcher.settings.jobs import class_settings
 
 MAX_PAYLOAD_BYTES = 16_384
 """Nomad's limit for a dispatch's payload (``DispatchPayloadSizeLimit``)."""
+
+CHANGES_WAIT_S = 0.3
+"""Seconds for which changes other than ends are collected before the runs are observed."""
 
 CONFIRMATIONS = 5
 """Dispatches sent before an ID unknown to Nomad counts as an outage."""
@@ -92,7 +92,9 @@ class NomadScheduler:
             wake=notify,
             wake_later=Coalesced(notify, after_s=CHANGES_WAIT_S),
         )
-        self._events = wake and EventFollower(api, self._observer, prefix=prefix, wake=wake)
+        self._events = (
+            EventFollower(api, self._observer, prefix=prefix, wake=wake) if wake else None
+        )
         self._finished = FinishedJobs(
             api,
             prefix=prefix,
@@ -185,27 +187,29 @@ class NomadScheduler:
         offsets: Mapping[Stream, int] | None = None,
     ) -> Iterator[LogChunk]:
         """See ``Scheduler.logs``. Offsets count bytes over the files that rotation has left."""
-        child = self._observer.child_of(claim)
-        if child is None:
-            return
-        if follow:
-            follower = Follower(
-                self._api,
-                allocations=lambda: self._api.allocations(child),
-                alive=lambda: self._alive(child),
-                offsets=offsets or {},
-            )
-            yield from follower.follow()
-            return
-        alloc_id = self._observer.allocation_of(child)
-        if alloc_id:
-            yield from whole(self._api, alloc_id, offsets or {})
+        with self._failures_put_in_doubt():
+            child = self._observer.child_of(claim)
+            if child is None:
+                return
+            if follow:
+                follower = Follower(
+                    self._api,
+                    allocations=lambda: self._api.allocations(child),
+                    alive=lambda: self._alive(child),
+                    offsets=offsets or {},
+                )
+                yield from follower.follow()
+                return
+            alloc_id = self._observer.allocation_of(child)
+            if alloc_id:
+                yield from whole(self._api, alloc_id, offsets or {})
 
     def offsets_since(self, claim: Claim, since: float) -> Mapping[Stream, int]:
         """See ``Scheduler.offsets_since``."""
-        child = self._observer.child_of(claim)
-        allocation = main_allocation(self._api.allocations(child)) if child else None
-        return offsets_since(self._api, allocation["ID"], since) if allocation else {}
+        with self._failures_put_in_doubt():
+            child = self._observer.child_of(claim)
+            allocation = main_allocation(self._api.allocations(child)) if child else None
+            return offsets_since(self._api, allocation["ID"], since) if allocation else {}
 
     def progress(self, claims: Collection[Claim]) -> Mapping[RunKey, Progress]:
         """See ``Scheduler.progress``. Two calls per run whose allocation was observed, else three."""

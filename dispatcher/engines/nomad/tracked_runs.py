@@ -32,7 +32,6 @@ class TrackedRun:
         report: what a runner reported in the notice of its end, after the ID of its allocation: a run that was
             replaced has more than one; None if none did.
         vouched: the allocation whose runner said that it left its report there, until that was read; "" for none.
-        placed: what an event last said of an allocation: its ID and ``ClientStatus``.
         stop_reason: why we stopped it; "" if we did not.
         expired: we stopped it because it was not placed in time.
         condition: the last one observed.
@@ -45,7 +44,6 @@ class TrackedRun:
     node: str = ""
     report: tuple[str, Report] | None = None
     vouched: str = ""
-    placed: tuple[str, str] = ("", "")
     stop_reason: str = ""
     expired: bool = False
     condition: Condition | None = None
