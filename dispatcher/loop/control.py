@@ -119,13 +119,13 @@ class ControlLoop:
             while not self._stopping:
                 if not self._lease.held():
                     raise LeadLost("this dispatcher is no longer the leader")
-                began = time.thread_time()
+                self._pace.begin()
                 plan = self._round()
                 if self._once and is_done(term, plan):
                     return
                 if self._once:
                     give_up(term)
-                gather_until = self._pace.decided(time.thread_time() - began)
+                gather_until = self._pace.decided()
                 due_in = term.next_in(once=self._once)
                 idle_s = LONGEST_SLEEP_S if due_in is None else min(LONGEST_SLEEP_S, due_in)
                 if plan.next_at is not None:

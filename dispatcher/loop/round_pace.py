@@ -22,6 +22,8 @@ class RoundPace:
 
     Args:
         clock: monotonic seconds.
+        cpu_clock: CPU seconds of this thread. The duration of a round is of no use: it also counts the threads that
+            had to be waited for.
     """
 
     def __init__(
@@ -31,19 +33,21 @@ class RoundPace:
         at_once_s: float = AT_ONCE_S,
         longest_s: float = LONGEST_S,
         clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.thread_time,
     ) -> None:
         self._share, self._at_once_s, self._longest_s = share, at_once_s, longest_s
-        self._clock = clock
-        self._left_s, self._at = at_once_s, clock()
+        self._clock, self._cpu_clock = clock, cpu_clock
+        self._left_s, self._at, self._began = at_once_s, clock(), cpu_clock()
 
-    def decided(self, took_s: float) -> float:
-        """Note a round; returns until when (monotonic seconds) events are gathered before the next. In the
-        past or present: an event is acted on at once.
+    def begin(self) -> None:
+        """Note that a round begins."""
+        self._began = self._cpu_clock()
 
-        Args:
-            took_s: CPU seconds of the round, which ends now. Its duration is of no use: it also counts the
-                threads that had to be waited for.
+    def decided(self) -> float:
+        """Note that the round ends; returns until when (monotonic seconds) events are gathered before the next. In
+        the past or present: an event is acted on at once.
         """
+        took_s = self._cpu_clock() - self._began
         now = self._clock()
         left_s = min(self._at_once_s, self._left_s + (now - self._at) * self._share) - took_s
         # What exceeds the longest wait is forgiven: it is not made up for by later rounds.
