@@ -79,6 +79,8 @@ class AuditLog:
         with self._write_lock:
             if not queued.done:  # else another thread wrote it with its own
                 self._write_queued()
+            if not queued.done:
+                queued.error = _interrupted()
         if isinstance(queued.error, OSError):
             raise TemporaryError(
                 f"the audit log {self._path} cannot be written: {queued.error.strerror}",
@@ -90,7 +92,7 @@ class AuditLog:
     def _write_queued(self) -> None:
         with self._queue_lock:
             taken, self._queue = self._queue, []
-        failure: Exception | None = OSError(errno.EINTR, "its thread was interrupted")
+        failure: Exception | None = _interrupted()
         try:
             with self._locked() as guard:
                 self._append(guard, [queued.content for queued in taken])
@@ -113,8 +115,9 @@ class AuditLog:
                     records = [note, *records]
             if os.fstat(fd).st_size >= ROTATE_BYTES:
                 self._rotate(fd)
+                new = self._open()
                 os.close(fd)
-                fd = self._open()
+                fd = new
             after = _write(fd, guard, after, records)
             self._end = (os.fstat(fd).st_size, after)
         finally:
@@ -155,7 +158,11 @@ class AuditLog:
             return None
         aside = self._path.with_name(f"{self._path.name}.torn-{time.time_ns()}")
         aside.touch(mode=0o600)
-        aside.write_bytes(torn)
+        try:
+            aside.write_bytes(torn)
+        except OSError:
+            aside.unlink()
+            raise
         os.ftruncate(fd, size - len(torn))
         return aside.name
 
@@ -198,6 +205,11 @@ def read_head(fd: int) -> tuple[int, str] | None:
     if not number.isdecimal() or len(digest) != 65:
         return None
     return int(number), digest.rstrip("\n")
+
+
+def _interrupted() -> OSError:
+    """Of a record whose writer was stopped by what stops a process."""
+    return OSError(errno.EINTR, "the thread that wrote was interrupted")
 
 
 def _write(fd: int, guard: int, after: tuple[int, str], records: list[bytes]) -> tuple[int, str]:

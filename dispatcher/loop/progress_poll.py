@@ -37,7 +37,7 @@ LONGEST_PAUSE_S = 60.0
 """Longest pause between two reads of a run that reported nothing new."""
 
 AT_ONCE = 20
-"""Runs read in one pass, those that waited longest."""
+"""Runs read in one pass: of each formula those that waited longest."""
 
 SILENT = 3
 """Runs of a formula that are read, or were and ended without a report, while it is believed to make none: its
@@ -94,10 +94,7 @@ class ProgressPoll:
         if not running or now < self._due_at or not self._pollers.free(None, NAME):
             return
         self._begin({key: claim for key, claim in running.items() if key not in self._reads})
-        due = sorted(
-            (r.due_at, key.token, key) for key, r in self._reads.items() if r.due_at <= now
-        )
-        batch = [running[key] for _, _, key in due[:AT_ONCE]]
+        batch = [running[key] for key in self._longest_due(now)[:AT_ONCE]]
         self._due_at = now + max(SOONEST_S, EVERY_S * len(batch) / AT_ONCE)
         if batch:
             self._pollers.run(
@@ -106,6 +103,18 @@ class ProgressPoll:
                 lambda answer: self._learn(batch, answer),
                 name=NAME,
             )
+
+    def _longest_due(self, now: float) -> list[RunKey]:
+        """Runs to be read now: of each formula the one that waited longest, then of each the next."""
+        due = sorted(
+            (read.due_at, key.token, key) for key, read in self._reads.items() if read.due_at <= now
+        )
+        turns, order = Counter[str](), []
+        for place, (_, _, key) in enumerate(due):
+            formula = self._reads[key].formula
+            order.append((turns[formula], place, key))
+            turns[formula] += 1
+        return [key for _, _, key in sorted(order)]
 
     def next_in(self) -> float | None:
         """Seconds until the next pass; None while nothing runs."""

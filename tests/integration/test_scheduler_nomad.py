@@ -280,8 +280,9 @@ def test_the_event_stream_wakes_at_an_end(on_raw_exec: NomadStage, minter: Minte
         wait=tenacity.wait_fixed(0.05),
         retry=tenacity.retry_if_result(lambda met: not met),
     )
-    scheduler = on_raw_exec.scheduler
-    retry(lambda: (stream := scheduler._stream) is not None and stream.connected)()
+    events = on_raw_exec.scheduler._events
+    assert events is not None
+    retry(lambda: events.connected)()
     on_raw_exec.wakes.clear()
     retry(lambda: bool(on_raw_exec.wakes))()
 

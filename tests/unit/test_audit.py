@@ -10,6 +10,8 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import pytest
 import tenacity
@@ -353,3 +355,99 @@ def test_records_written_together_are_cut_off_by_a_full_disk(
 )
 def _until(condition: Callable[[], bool]) -> bool:
     return condition()
+
+
+class _Interrupting:
+    """A lock; the thread named ``victim`` is interrupted when it releases it for the n-th time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.left: dict[str, int] = {}
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, kind: Any, value: Any, trace: TracebackType | None) -> None:
+        self._lock.release()
+        name = threading.current_thread().name
+        if name in self.left:
+            self.left[name] -= 1
+            if self.left[name] == 0:
+                raise KeyboardInterrupt
+
+
+def test_no_thread_is_told_that_its_record_was_written_which_an_interrupted_one_took(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    audit = AuditLog(path)
+    audit.append("first")
+    lock = audit._queue_lock = _Interrupting()  # type: ignore[assignment]
+    lock.left["victim"] = 2  # once for its own entry, then with all entries taken out
+    said: dict[str, str] = {}
+
+    def append(name: str) -> None:
+        try:
+            audit.append(name)
+            said[name] = "written"
+        except TemporaryError:
+            said[name] = "refused"
+        except KeyboardInterrupt:
+            said[name] = "interrupted"
+
+    with audit._write_lock:
+        threads = []
+        for name in ("victim", "other"):
+            thread = threading.Thread(target=append, args=(name,), name=name)
+            thread.start()
+            threads.append(thread)
+            _until(lambda: len(audit._queue) == len(threads))
+    for thread in threads:
+        thread.join(10)
+    there = {json.loads(line)["event"] for line in path.read_text().splitlines()}
+    lost = {name for name, what in said.items() if what == "written"} - there
+    assert not lost, said
+
+
+def test_torn_aside_files_do_not_multiply_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    audit = AuditLog(path)
+    audit.append("first")
+    path.write_bytes(path.read_bytes() + b'{"seq":2,"ti')
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        for _ in range(20):
+            with pytest.raises(TemporaryError):
+                audit.append("claimed")
+    assert len(list(tmp_path.glob("*.torn-*"))) <= 1
+
+
+def test_a_file_that_cannot_be_opened_after_rotation_closes_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "audit.jsonl"
+    audit = AuditLog(path)
+    audit.append("first")
+    monkeypatch.setattr(log, "ROTATE_BYTES", 10)
+    opened: list[int] = []
+    others: list[int] = []
+    real = AuditLog._open
+
+    def fails_second(self: AuditLog) -> int:
+        if opened:
+            others.append(os.open("/dev/null", os.O_RDONLY))  # another thread opens a file now
+            raise OSError(errno.EMFILE, "Too many open files")
+        opened.append(real(self))
+        return opened[-1]
+
+    monkeypatch.setattr(AuditLog, "_open", fails_second)
+    with pytest.raises(TemporaryError):
+        audit.append("claimed")
+    os.fstat(others[0])  # still open
+    os.close(others[0])

@@ -74,6 +74,7 @@ def event(state: str, *, desired: str = "run", job: str = ONE.engine_id) -> Even
         (event("unknown"), f"changed {ONE.engine_id}"),
         (event("complete", job="another"), ""),
         (Resync(), "doubt"),
+        (event(cast(Any, ["odd"])), "doubt"),
     ],
 )
 @pytest.mark.parametrize("last", [None, Denied(Dependency.SCHEDULER, "no")])

@@ -291,3 +291,47 @@ def test_a_doubt_lasts_until_a_list_has_the_run(nomad: ObservedNomad) -> None:
     nomad.observer.allocation_ended(allocation(ONE))
     assert nomad.observe(ONE, TWO)[TWO.key].state is RunState.RUNNING
     assert nomad.lists == [["one"], ["two"]]
+
+
+def test_a_thread_that_could_not_be_started_once_ends_no_later_wake_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[None] = []
+    later = Coalesced(lambda: calls.append(None), after_s=0.01)
+
+    def full(_timer: threading.Timer) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", full)
+    later()
+    later()
+    assert len(calls) == 2, "without a pause, but called"
+
+
+def test_observing_one_run_hides_no_end_of_another(nomad: ObservedNomad) -> None:
+    """As a step does that resolves an orphan, beside the loop."""
+    nomad.observe(ONE, TWO)
+    nomad.now += LIST_LASTS_S
+    nomad.observe(ONE)
+    nomad.observer.allocation_ended(allocation(TWO))
+    assert len(nomad.woken) == 1
+
+
+def test_observing_one_run_says_nothing_of_another(nomad: ObservedNomad) -> None:
+    nomad.now += LIST_LASTS_S
+    nomad.observe(ONE)
+    assert nomad.observer.told_by_runner(notice(TWO)), "it is known all the same"
+    nomad.observer.allocation_ended(allocation(ONE))
+    nomad.observer.forget(TWO.engine_id)
+    nomad.dispatched(TWO)
+    nomad.observe(ONE)
+    assert nomad.lists == [["one"]], "what a new dispatch says is new enough"
+
+
+def test_what_a_list_was_not_asked_for_is_in_the_next_one(nomad: ObservedNomad) -> None:
+    nomad.now += LIST_LASTS_S
+    nomad.observe(ONE)
+    nomad.now += 0.1
+    nomad.observe(TWO)
+    nomad.observe(TWO)
+    assert nomad.lists == [["one"], ["two"]]

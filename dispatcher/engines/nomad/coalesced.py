@@ -21,7 +21,10 @@ class Coalesced:
             self._asked = True
         timer = threading.Timer(self._after_s, self._fire)
         timer.daemon = True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError:  # this process may have no more threads now
+            self._fire()
 
     def _fire(self) -> None:
         with self._lock:

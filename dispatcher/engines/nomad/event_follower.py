@@ -1,7 +1,8 @@
 """Follows Nomad's events about allocations, and has runs observed when one says something of them.
 
-Events about jobs are not asked for: each contains the whole job, four for each run, and they say no more than what
-became of its allocations. Only that a person stopped a job without any is noticed by the next list.
+Events about jobs are not asked for: each contains the whole job, four for each run, and nearly all say no more than
+what became of its allocations. That a person purged a job, or stopped one without allocations, is noticed by the next
+list.
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ class EventFollower:
         self._stream: EventStream | None = None
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._log = LazyLogger("disinto.nomad")
+
+    @property
+    def connected(self) -> bool:
+        """Whether Nomad is known to be connected."""
+        return self._stream is not None and self._stream.connected
 
     def start(self) -> None:
         """Begin to follow, once."""
@@ -54,13 +61,20 @@ class EventFollower:
             for item in stream:
                 if self._closed.is_set():
                     return
-                if isinstance(item, Event):
-                    self._pass_on(item)
-                else:
+                if not isinstance(item, Event) or not self._passed_on(item):
                     self._observer.doubt()
                     self._wake()
         except PermanentError as error:
-            LazyLogger("disinto.nomad").warning("no_event_stream", error=str(error))
+            self._log.warning("no_event_stream", error=str(error))
+
+    def _passed_on(self, event: Event) -> bool:
+        """Whether an event was passed on; a defect ends following no more than it ends a run."""
+        try:
+            self._pass_on(event)
+        except Exception as error:  # noqa: BLE001 - whatever it says, the next may be about another run
+            self._log.error("defect", where="following Nomad's events", exc_info=error)
+            return False
+        return True
 
     def _pass_on(self, event: Event) -> None:
         child = child_of(event, self._prefix)

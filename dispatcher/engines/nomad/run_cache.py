@@ -168,11 +168,14 @@ class RunCache:
                 for child, at in self._dispatched.items()
                 if child not in asked and at > began - ENTERED_WITHIN_S
             }
-            self._observations = _of(self._observations, self._dispatched) | dict(observations)
+            others = {c: seen for c, seen in self._observations.items() if c not in asked}
+            self._observations = others | dict(observations)
             left = {c: at for c, at in self._doubts.items() if c not in asked or at >= began}
+            # The list says nothing of those it was not asked for, nor of what a gap hid of a dispatch.
+            unseen = {c: began for c in others if c not in self._dispatched}
             missed = {c: at for c, at in self._dispatched.items() if at <= self._doubted_at}
             # An outcome that could not be read yet is read for the next list.
-            self._doubts = missed | left | dict.fromkeys(unread, self._clock())
+            self._doubts = unseen | missed | left | dict.fromkeys(unread, self._clock())
             self._listed_at = began
 
     def has_more(self, asked: Collection[str]) -> bool:
