@@ -60,6 +60,7 @@ class ObservedNomad:
         observer: that watches it, by a clock that stays at ``now``.
         over: runs that have ended in its lists.
         outcome: what every run left.
+        fails: paths that are answered by an error.
         lists: for which runs a list was asked.
         asked: the paths of all calls.
         woken, woken_later: one entry for each time that the loop was woken.
@@ -69,6 +70,7 @@ class ObservedNomad:
         self.now = 1_000.0
         self.over: set[str] = set()
         self.outcome = encode_outcome(GOOD, key="the run's own")
+        self.fails: set[str] = set()
         self.lists: list[list[str]] = []
         self.asked: list[str] = []
         self.woken: list[None] = []
@@ -92,6 +94,8 @@ class ObservedNomad:
     def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/v1/")
         self.asked.append(path)
+        if path in self.fails:
+            return httpx.Response(500, text="No cluster leader")
         if path.startswith("client/fs/ls/"):
             return httpx.Response(200, json=[{"Name": "outcome.json", "FileMode": "-rw-r--r--"}])
         if path.startswith("client/fs/"):

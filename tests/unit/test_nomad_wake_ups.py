@@ -335,3 +335,15 @@ def test_what_a_list_was_not_asked_for_is_in_the_next_one(nomad: ObservedNomad) 
     nomad.observe(TWO)
     nomad.observe(TWO)
     assert nomad.lists == [["one"], ["two"]]
+
+
+def test_a_run_that_could_not_be_observed_is_listed_again(nomad: ObservedNomad) -> None:
+    nomad.fails = {"nodes"}
+    moved = allocation(TWO, "running")
+    moved["NodeID"] = "a node that is new"
+    nomad.observer.allocation_placed(moved)
+    assert "No cluster leader" in nomad.observe(ONE, TWO)[TWO.key].reason
+    nomad.fails.clear()
+    nomad.now += 0.1
+    assert nomad.observe(ONE, TWO)[TWO.key].reason == ""
+    assert nomad.lists == [["one", "two"]]
