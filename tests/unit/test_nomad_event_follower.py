@@ -62,6 +62,17 @@ def event(state: str, *, desired: str = "run", job: str = ONE.engine_id) -> Even
     )
 
 
+def job_event(kind: str) -> Event:
+    return Event(
+        topic="Job",
+        type=kind,
+        key=ONE.engine_id,
+        filter_keys=(),
+        index=1,
+        payload={"Job": {"Status": "running", "Stop": False}},
+    )
+
+
 @pytest.mark.parametrize(
     ("item", "told"),
     [
@@ -73,6 +84,11 @@ def event(state: str, *, desired: str = "run", job: str = ONE.engine_id) -> Even
         (event("lost"), f"changed {ONE.engine_id}"),
         (event("unknown"), f"changed {ONE.engine_id}"),
         (event("complete", job="another"), ""),
+        (job_event("JobRegistered"), ""),
+        (job_event("PlanResult"), ""),
+        (job_event("AllocationUpdated"), ""),
+        (job_event("JobDeregistered"), f"changed {ONE.engine_id}"),
+        (job_event("JobBatchDeregistered"), f"changed {ONE.engine_id}"),
         (Resync(), "doubt"),
         (event(cast(Any, ["odd"])), "doubt"),
     ],
@@ -98,5 +114,5 @@ def test_each_event_is_passed_on(item: object, told: str, last: Exception | None
     follower.close()
     assert observer.calls == ([told] if told else [])
     assert len(woken) == (told == "doubt"), "the observer wakes by itself"
-    assert topics == [["Allocation"]]
+    assert topics == [["Allocation", "Job"]]
     assert stream.closed.is_set()

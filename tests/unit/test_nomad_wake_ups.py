@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from dispatcher.engines.nomad.allocation_events import child_of, ended_allocation, open_allocation
 from dispatcher.engines.nomad.api import Event
 from dispatcher.engines.nomad.coalesced import Coalesced
 from dispatcher.engines.nomad.run_cache import ENTERED_WITHIN_S, LIST_LASTS_S, REMEMBERED
+from dispatcher.engines.nomad.run_events import child_of, ended_allocation, open_allocation
 from dispatcher.model.payload import encode_outcome
 from dispatcher.model.run import RunState
 from dispatcher.model.verdicts import Verdict

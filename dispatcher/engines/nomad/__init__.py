@@ -3,7 +3,7 @@
 ``engine`` is the interface to the rest of the program, ``scheduler`` executes runs. Observation:
 ``observing`` judges each run of one list, with the help of ``children`` (whose job is whose),
 ``wait_reasons``, ``locations``, ``ended_runs`` and ``tracked_runs`` (state kept between two lists);
-``run_cache`` applies to the last list what was said since, by ``allocation_events`` that ``event_follower``
+``run_cache`` applies to the last list what was said since, by ``run_events`` that ``event_follower``
 passes on, ``coalesced``, and by the runs themselves;
 ``verdicts`` and ``job_status`` read Nomad's records (pure). ``parents`` keeps the jobs that runs
 are dispatched from and checks that they are still as rendered; ``output`` streams logs.

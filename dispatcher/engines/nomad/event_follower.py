@@ -1,9 +1,4 @@
-"""Follows Nomad's events about allocations, and has runs observed when one says something of them.
-
-Events about jobs are not asked for: each contains the whole job, four for each run, and nearly all say no more than
-what became of its allocations. That a person purged a job, or stopped one without allocations, is noticed by the next
-list.
-"""
+"""Follows Nomad's events about our runs, and has them observed when one says something of them."""
 
 from __future__ import annotations
 
@@ -11,9 +6,14 @@ import threading
 from collections.abc import Callable
 
 from dispatcher.engines.log import LazyLogger
-from dispatcher.engines.nomad.allocation_events import child_of, ended_allocation, open_allocation
 from dispatcher.engines.nomad.api import Event, EventStream, NomadApi
 from dispatcher.engines.nomad.observing import Observer
+from dispatcher.engines.nomad.run_events import (
+    child_of,
+    ended_allocation,
+    only_follows,
+    open_allocation,
+)
 from dispatcher.errors import PermanentError
 
 
@@ -45,7 +45,7 @@ class EventFollower:
         with self._lock:
             if self._stream is not None:
                 return
-            self._stream = stream = self._api.events(["Allocation"])
+            self._stream = stream = self._api.events(["Allocation", "Job"])
         threading.Thread(
             target=self._follow, args=(stream,), name="disinto-nomad-events", daemon=True
         ).start()
@@ -84,5 +84,5 @@ class EventFollower:
             self._observer.allocation_ended(ended)
         elif (placed := open_allocation(event)) is not None:
             self._observer.allocation_placed(placed)
-        else:
+        elif not only_follows(event):
             self._observer.changed(child)

@@ -9,6 +9,9 @@ RAN_TO_ITS_END = frozenset({"complete", "failed"})
 
 _OPEN = frozenset({"pending", "running"})
 
+_FOLLOWING = frozenset({"JobRegistered", "PlanResult", "AllocationUpdated"})
+"""Types of events, which name the request that changed something (``nomad/state/events.go``)."""
+
 
 def _allocation_of(event: Event) -> Allocation | None:
     """The allocation of an event; None for an event about something else."""
@@ -30,6 +33,13 @@ def open_allocation(event: Event) -> Allocation | None:
     if allocation is None or allocation.get("DesiredStatus") != "run":
         return None
     return allocation if allocation.get("ClientStatus") in _OPEN else None
+
+
+def only_follows(event: Event) -> bool:
+    """Whether an event about a job only follows from what we did, or from what became of its allocations, of which
+    events with the same index tell. A job that was purged is still said to run, so its status does not decide.
+    """
+    return event.topic == "Job" and event.type in _FOLLOWING
 
 
 def child_of(event: Event, prefix: str) -> str:
