@@ -92,7 +92,7 @@ def test_no_place_is_told_in_nomads_numbers_and_then_given_up(nomad: Nomad, mint
         with stage.counted() as calls:
             for _ in range(3):
                 stage.observe(claim)
-        assert calls["jobs.statuses"] == 3
+        assert calls["jobs.statuses"] <= 1, "nothing was said meanwhile"
         assert calls["evaluations.list"] <= 1
         stage.ahead_s = 601
         outcome = stage.end(claim).outcome
