@@ -12,7 +12,7 @@ AT_ONCE_S = 0.2
 """CPU seconds of deciding that may follow each other directly after a rest: the way of one action, from the
 fetch to its start or from its end to the push, is a dozen rounds, each of which would otherwise wait."""
 
-LONGEST_S = 0.2
+LONGEST_S = 0.1
 """Longest wait for more events before a round."""
 
 
