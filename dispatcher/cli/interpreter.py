@@ -21,5 +21,4 @@ def prepare() -> None:
     sys.setswitchinterval(SWITCH_S)
     gc.set_threshold(GARBAGE)
     # What was loaded stays, and is looked through no more.
-    gc.collect()
     gc.freeze()
