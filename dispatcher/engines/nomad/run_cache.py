@@ -93,8 +93,7 @@ class RunCache:
         """Note an allocation that has ended. Returns whether that is news."""
         child = allocation.get("JobID", "")
         with self._lock:
-            if not self._is_open(child):
-                self._remember(child, None)
+            if not self._open_or_remember(child, None):
                 return False
             news = child not in self._ended
             self._ended[child] = JobStatus(ID=child, Status="dead", Allocs=[_status(allocation)])
@@ -102,18 +101,14 @@ class RunCache:
 
     def placed(self, allocation: Allocation) -> bool:
         """Note where a run executes, and whether its task has begun. Returns whether that is news."""
-        child = allocation.get("JobID", "")
+        child, there = allocation.get("JobID", ""), _status(allocation)
         with self._lock:
-            if not self._is_open(child):
-                self._remember(child, _status(allocation))
-                return False
-            return self._place(child, _status(allocation))
+            return self._open_or_remember(child, there) and self._place(child, there)
 
     def changed(self, child: str) -> bool:
         """Note that a run changed in another way. Returns whether that is news."""
         with self._lock:
-            if not self._is_open(child):
-                self._remember(child, None)
+            if not self._open_or_remember(child, None):
                 return False
             self._entered.pop(child, None)
             self._doubts[child] = self._clock()
@@ -195,8 +190,12 @@ class RunCache:
 
     # With the lock
 
-    def _is_open(self, child: str) -> bool:
-        return child in self._observations and self._tracked.ended(child) is None
+    def _open_or_remember(self, child: str, there: AllocationStatus | None) -> bool:
+        """Whether the run is open. If not, what was said of it is kept until it is dispatched."""
+        if child in self._observations and self._tracked.ended(child) is None:
+            return True
+        self._remember(child, there)
+        return False
 
     def _place(self, child: str, there: AllocationStatus) -> bool:
         run, entered = self._tracked.get(child), (there["ID"], there["ClientStatus"])
