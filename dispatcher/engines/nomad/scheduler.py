@@ -16,11 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from dispatcher.engines.base import CannotSubmit, LogChunk, Stream, payload_of
-from dispatcher.engines.nomad.api import (
-    NomadApi,
-    NotFound,
-    Rejected,
-)
+from dispatcher.engines.nomad.api import NomadApi, NotFound, Rejected
 from dispatcher.engines.nomad.coalesced import Coalesced
 from dispatcher.engines.nomad.event_follower import EventFollower
 from dispatcher.engines.nomad.finished import FinishedJobs
@@ -32,13 +28,7 @@ from dispatcher.engines.nomad.progress_file import read_progress
 from dispatcher.engines.nomad.render import META_OPTIONAL, META_REQUIRED, of_class, runner_prefix
 from dispatcher.engines.nomad.settings import AUTO, NomadDriver, NomadSettings
 from dispatcher.engines.nomad.verdicts import main_allocation
-from dispatcher.errors import (
-    Denied,
-    Dependency,
-    DisintoError,
-    Misconfigured,
-    Unavailable,
-)
+from dispatcher.errors import Denied, Dependency, DisintoError, Misconfigured, Unavailable
 from dispatcher.model.job_class import JobVariant
 from dispatcher.model.mounts import Mount
 from dispatcher.model.progress import Progress
