@@ -7,8 +7,6 @@ import math
 import os
 from collections.abc import Collection
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -38,10 +36,11 @@ from dispatcher.model.progress import (
     progress_words,
     read_line,
 )
-from dispatcher.model.run import Claim, FormulaKind, FormulaRef, Phase, RunKey, RunState
+from dispatcher.model.run import Claim, FormulaKind, FormulaRef, Phase, RunKey
 from dispatcher.runner.progress import ProgressFile
 from dispatcher.runner.redact import Secrets
 from dispatcher.status.overview import plain_progress
+from tests.support.progress_polls import progress_poll
 
 HALF = Progress(stage="installing", percent=50.0, detail="vim", at=7.0)
 
@@ -206,27 +205,10 @@ class Engine:
         return {claim.key: changing for claim in claims} if self._report else {}
 
 
-class Inline:
-    """Runs what is to be asked at once."""
-
-    def free(self, _dependency: object, _name: str = "") -> bool:
-        return True
-
-    def run(self, _dependency: object, ask: Any, learn: Any, **_: object) -> None:
-        learn(ask())
-
-
 def poll(engine: Engine, runs: int, clock: list[float]) -> ProgressPoll:
     keys = [RunKey(action_id=f"a{n:03}", blob="b" * 40) for n in range(runs)]
     claims = [Claim(key=key, phase=Phase.SUBMITTED, commit="c" * 40) for key in keys]
-    seen = dict.fromkeys(keys, SimpleNamespace(state=RunState.RUNNING))
-    return ProgressPoll(
-        cast(Any, engine),
-        cast(Any, SimpleNamespace(in_flight=lambda: claims)),
-        cast(Any, Inline()),
-        observations=lambda: cast(Any, seen),
-        clock=lambda: clock[0],
-    )
+    return progress_poll(engine.progress, claims, clock)
 
 
 def reads_within(seconds: float, runs: int, *, report: bool) -> list[list[str]]:
@@ -300,15 +282,7 @@ def reads_of_runs(formula: str, reports: list[bool]) -> list[int]:
     engine, clock = Engine(report=False), [0.0]
     claims: list[Claim] = []
     ref = FormulaRef(name=formula, kind=FormulaKind.SHELL, blob="b" * 40, sha256="0" * 64)
-    polled = ProgressPoll(
-        cast(Any, engine),
-        cast(Any, SimpleNamespace(in_flight=lambda: claims)),
-        cast(Any, Inline()),
-        observations=lambda: {
-            c.key: cast(Any, SimpleNamespace(state=RunState.RUNNING)) for c in claims
-        },
-        clock=lambda: clock[0],
-    )
+    polled = progress_poll(engine.progress, claims, clock)
     reads = []
     for number, engine._report in enumerate(reports):
         key = RunKey(action_id=f"a{number}", blob="b" * 40)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
-from dispatcher.loop.progress_poll import LONGEST_PAUSE_S, ProgressPoll
+from dispatcher.loop.progress_poll import LONGEST_PAUSE_S
 from dispatcher.model.progress import Progress
-from dispatcher.model.run import Claim, FormulaKind, FormulaRef, Phase, RunKey, RunState
+from dispatcher.model.run import Claim, FormulaKind, FormulaRef, Phase, RunKey
+from tests.support.progress_polls import progress_poll
 
 
 def claim(name: str, formula: str, digit: str) -> Claim:
@@ -22,14 +21,6 @@ def claim(name: str, formula: str, digit: str) -> Claim:
         commit="c" * 40,
         formula=ref,
     )
-
-
-class Inline:
-    def free(self, _dependency: object, _name: str = "") -> bool:
-        return True
-
-    def run(self, _dependency: object, ask: Any, learn: Any, **_: object) -> None:
-        learn(ask())
 
 
 def longest_gap(crowd: int, *, crowd_reports: str) -> float:
@@ -52,15 +43,7 @@ def longest_gap(crowd: int, *, crowd_reports: str) -> float:
                 found[each.key] = Progress(stage="once")
         return found
 
-    polled = ProgressPoll(
-        cast(Any, SimpleNamespace(progress=progress)),
-        cast(Any, SimpleNamespace(in_flight=lambda: claims)),
-        cast(Any, Inline()),
-        observations=lambda: {
-            c.key: cast(Any, SimpleNamespace(state=RunState.RUNNING)) for c in claims
-        },
-        clock=lambda: clock[0],
-    )
+    polled = progress_poll(progress, claims, clock)
     while clock[0] < 1_000:
         polled.work()
         clock[0] += max(polled.next_in() or 0.0, 0.05)
