@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -12,7 +11,7 @@ import httpx
 
 from dispatcher.engines.nomad.api import Allocation, NomadApi
 from dispatcher.engines.nomad.observing import Observer
-from dispatcher.model.payload import authenticate, encode_end_notice, encode_outcome
+from dispatcher.model.payload import encode_end_notice, encode_outcome
 from dispatcher.model.run import Claim, Observation, Outcome, Phase, RunKey
 from dispatcher.model.verdicts import Verdict
 from dispatcher.settings import settings_model
@@ -39,18 +38,16 @@ def allocation(claim: Claim, state: str = "complete") -> Allocation:
 
 
 def notice(
-    claim: Claim, *, alloc: str = "", key: str = "the run's own", clean: bool = True
+    claim: Claim,
+    *,
+    outcome: bytes = b"",
+    alloc: str = "",
+    key: str = "the run's own",
+    clean: bool = True,
 ) -> bytes:
-    """A notice without the outcome."""
-    plain = {"job": claim.engine_id, "alloc": alloc or claim.key.action_id, "clean": clean}
-    return authenticate(json.dumps(plain).encode(), key)
-
-
-def noticed(claim: Claim, outcome: bytes, *, key: str = "the run's own") -> bytes:
-    """A notice with the outcome."""
-    return encode_end_notice(
-        claim.engine_id, claim.key.action_id, outcome=outcome, key=key, clean=True
-    )
+    """A notice of the run's end, with the outcome if there is one; from its first allocation, or ``alloc``."""
+    alloc = alloc or claim.key.action_id
+    return encode_end_notice(claim.engine_id, alloc, outcome=outcome, key=key, clean=clean)
 
 
 class ObservedNomad:

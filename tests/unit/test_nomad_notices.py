@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from dispatcher.engines.nomad.reads import FIRST_PAUSE_S
-from dispatcher.model.payload import encode_end_notice, encode_outcome
+from dispatcher.model.payload import encode_outcome
 from dispatcher.model.run import Outcome, RunState
 from dispatcher.model.verdicts import Verdict
 from tests.support.observed_nomad import (
@@ -18,7 +18,6 @@ from tests.support.observed_nomad import (
     allocation,
     claim_of,
     notice,
-    noticed,
     observed_nomad,
 )
 
@@ -39,7 +38,7 @@ def test_what_a_runner_says_of_itself_is_read_at_once(nomad: ObservedNomad) -> N
 
 
 def test_an_outcome_in_the_notice_needs_no_call(nomad: ObservedNomad) -> None:
-    assert nomad.observer.told_by_runner(noticed(ONE, nomad.outcome))
+    assert nomad.observer.told_by_runner(notice(ONE, outcome=nomad.outcome))
     seen = nomad.observe(ONE, TWO)[ONE.key]
     assert seen.outcome == GOOD
     assert (seen.engine.alloc, seen.engine.node) == ("one", "n")
@@ -50,31 +49,31 @@ def test_where_a_run_is_may_come_from_an_event(nomad: ObservedNomad) -> None:
     nomad.observer.forget(TWO.engine_id)
     nomad.dispatched(TWO)
     nomad.observer.allocation_placed(allocation(TWO, "running"))
-    assert nomad.observer.told_by_runner(noticed(TWO, nomad.outcome))
+    assert nomad.observer.told_by_runner(notice(TWO, outcome=nomad.outcome))
     assert nomad.observe(ONE, TWO)[TWO.key].engine.node == "n"
     assert nomad.asked == []
 
 
 def test_an_outcome_in_the_notice_proves_itself_too(nomad: ObservedNomad) -> None:
     other = Outcome(verdict=Verdict.FAILED, exit_code=1, formula_started=True)
-    assert nomad.observer.told_by_runner(noticed(ONE, encode_outcome(other, key="somebody else's")))
+    assert nomad.observer.told_by_runner(
+        notice(ONE, outcome=encode_outcome(other, key="somebody else's"))
+    )
     assert nomad.observe(ONE, TWO)[ONE.key].outcome == GOOD
 
 
 def test_an_end_that_nomad_may_correct_waits_for_its_records(nomad: ObservedNomad) -> None:
     killed = Outcome(verdict=Verdict.FAILED, exit_code=137, formula_started=True)
-    assert nomad.observer.told_by_runner(noticed(ONE, encode_outcome(killed, key="the run's own")))
+    assert nomad.observer.told_by_runner(
+        notice(ONE, outcome=encode_outcome(killed, key="the run's own"))
+    )
     assert nomad.observe(ONE, TWO)[ONE.key].state is RunState.RUNNING
     assert nomad.lists[0] == ["one"]
 
 
 def test_the_outcome_in_a_notice_is_of_the_allocation_that_sent_it(nomad: ObservedNomad) -> None:
     stopped = encode_outcome(Outcome(verdict=Verdict.CANCELLED, exit_code=143), key="the run's own")
-    assert nomad.observer.told_by_runner(
-        encode_end_notice(
-            ONE.engine_id, "drained", outcome=stopped, key="the run's own", clean=True
-        )
-    )
+    assert nomad.observer.told_by_runner(notice(ONE, outcome=stopped, alloc="drained"))
     assert nomad.observe(ONE, TWO)[ONE.key].state is RunState.RUNNING, "in its second one"
     nomad.now += FIRST_PAUSE_S
     nomad.over = {"one"}
@@ -107,7 +106,7 @@ def test_a_notice_alone_ends_no_run(nomad: ObservedNomad) -> None:
         notice(ONE, key="somebody else's"),
         notice(ONE).replace(b"one", b"two"),
         notice(ONE) + b" ",
-        noticed(ONE, encode_outcome(GOOD, key="the run's own"), key="somebody else's"),
+        notice(ONE, outcome=encode_outcome(GOOD, key="the run's own"), key="somebody else's"),
         notice(claim_of("stranger")),
     ],
 )
@@ -160,10 +159,10 @@ def test_an_end_that_waits_for_nomads_records_is_read_when_nomad_says_so(
     nomad: ObservedNomad,
 ) -> None:
     stopped = encode_outcome(Outcome(verdict=Verdict.CANCELLED, exit_code=143), key="the run's own")
-    assert nomad.observer.told_by_runner(noticed(ONE, stopped))
+    assert nomad.observer.told_by_runner(notice(ONE, outcome=stopped))
     assert nomad.observe(ONE, TWO)[ONE.key].state is RunState.RUNNING
     nomad.over = {"one"}
-    assert nomad.observer.told_by_runner(noticed(ONE, stopped))
+    assert nomad.observer.told_by_runner(notice(ONE, outcome=stopped))
     assert nomad.observe(ONE, TWO)[ONE.key].state is RunState.RUNNING, "anybody may repeat it"
     nomad.observer.allocation_ended(allocation(ONE))
     assert nomad.observe(ONE, TWO)[ONE.key].state is RunState.ENDED
