@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from dispatcher.engines.nomad.api import Allocation, NomadApi
+from dispatcher.engines.nomad.api import Allocation, Event, NomadApi
 from dispatcher.engines.nomad.observing import Observer
 from dispatcher.model.payload import encode_end_notice, encode_outcome
 from dispatcher.model.run import Claim, Observation, Outcome, Phase, RunKey
@@ -35,6 +35,19 @@ ONE, TWO = claim_of("one"), claim_of("two")
 
 def allocation(claim: Claim, state: str = "complete") -> Allocation:
     return Allocation(ID=claim.key.action_id, JobID=claim.engine_id, NodeID="n", ClientStatus=state)
+
+
+def event(state: str, *, desired: str = "run", job: str = ONE.engine_id) -> Event:
+    """An event about the allocation of ``ONE``; without what is desired of it if that is ""."""
+    about = dict(allocation(ONE, state)) | ({"DesiredStatus": desired} if desired else {})
+    return Event(
+        topic="Allocation",
+        type="AllocationUpdated",
+        key="one",
+        filter_keys=(job,),
+        index=1,
+        payload={"Allocation": about},
+    )
 
 
 def notice(

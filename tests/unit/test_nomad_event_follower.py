@@ -12,7 +12,7 @@ import pytest
 from dispatcher.engines.nomad.api import Event, Resync
 from dispatcher.engines.nomad.event_follower import EventFollower
 from dispatcher.errors import Denied, Dependency
-from tests.support.observed_nomad import ONE, PREFIX, allocation
+from tests.support.observed_nomad import ONE, PREFIX, event
 
 
 class Stream:
@@ -49,17 +49,6 @@ class Told:
 
     def doubt(self) -> None:
         self.calls.append("doubt")
-
-
-def event(state: str, *, desired: str = "run", job: str = ONE.engine_id) -> Event:
-    return Event(
-        topic="Allocation",
-        type="AllocationUpdated",
-        key="one",
-        filter_keys=(job,),
-        index=1,
-        payload={"Allocation": {**allocation(ONE, state), "DesiredStatus": desired}},
-    )
 
 
 def job_event(kind: str) -> Event:

@@ -4,13 +4,11 @@ is entered, so that no list is needed.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from dispatcher.engines.nomad.api import Event
 from dispatcher.engines.nomad.coalesced import Coalesced
 from dispatcher.engines.nomad.run_cache import ENTERED_WITHIN_S, LIST_LASTS_S, REMEMBERED
 from dispatcher.engines.nomad.run_events import child_of, ended_allocation, open_allocation
@@ -25,6 +23,7 @@ from tests.support.observed_nomad import (
     ObservedNomad,
     allocation,
     claim_of,
+    event,
     notice,
     observed_nomad,
 )
@@ -109,18 +108,6 @@ def test_jobs_of_others_do_not_concern_us() -> None:
     assert not child_of(event("complete"), "another")
 
 
-def event(state: str) -> Event:
-    payload = json.loads(json.dumps({"Allocation": allocation(ONE, state)}))
-    return Event(
-        topic="Allocation",
-        type="AllocationUpdated",
-        key="one",
-        filter_keys=(ONE.engine_id,),
-        index=1,
-        payload=payload,
-    )
-
-
 def test_changes_that_come_together_are_one_wake_up() -> None:
     calls: list[int] = []
     woken = threading.Event()
@@ -193,11 +180,9 @@ def test_what_is_said_of_a_run_before_nomads_answer_arrived_is_not_lost(
 
 
 def test_only_what_is_to_run_is_open() -> None:
-    assert open_allocation(event("running")) is None, "it may be stopped"
+    assert open_allocation(event("running", desired="")) is None, "it may be stopped"
     for state, is_open in (("pending", True), ("running", True), ("lost", False)):
-        said = event(state)
-        said.payload["Allocation"]["DesiredStatus"] = "run"
-        assert (open_allocation(said) is not None) is is_open
+        assert (open_allocation(event(state)) is not None) is is_open
 
 
 def test_a_list_without_a_run_just_dispatched_does_not_hide_what_is_said_of_it(
