@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import threading
-from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 import pytest
-import tenacity
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -237,176 +231,9 @@ def test_a_log_that_cannot_be_written_stops_the_step(tmp_path: Path) -> None:
         AuditLog(tmp_path / "audit.jsonl").append("claimed")
 
 
-def test_many_writers_make_one_chain(path: Path) -> None:
-    logs = [AuditLog(path) for _ in range(4)]
-    threads = [
-        threading.Thread(target=lambda log=log: [log.append("claimed") for _ in range(25)])
-        for log in logs
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    report = verify(path)
-    assert (report.records, report.problems) == (105, ())
-
-
 def test_without_a_log_there_is_nothing_to_verify(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         verify(tmp_path / "audit.jsonl")
-
-
-def appended_while_locked(audit: AuditLog, path: Path, threads: int) -> list[BaseException]:
-    """Append from many threads while another process writes: the first waits for that, and the others for the
-    first. Returns what they raised.
-    """
-    raised: list[BaseException] = []
-
-    def append(number: int) -> None:
-        try:
-            audit.append("claimed", action=f"b{number}")
-        except BaseException as error:  # noqa: BLE001
-            raised.append(error)
-
-    appending = [threading.Thread(target=append, args=(n,)) for n in range(threads)]
-    with log.head_file(path).open("rb+") as head:
-        fcntl.flock(head, fcntl.LOCK_EX)
-        appending[0].start()
-        _until(lambda: audit._write_lock.locked() and not audit._queue)
-        for thread in appending[1:]:
-            thread.start()
-        _until(lambda: len(audit._queue) == threads - 1)
-    for thread in appending:
-        thread.join(10)
-    return raised
-
-
-def test_records_of_threads_that_wait_for_each_other_are_written_together(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    audit, writes, write = AuditLog(path), [], os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: writes.append(data) or write(fd, data))
-    assert appended_while_locked(audit, path, 5) == []
-    assert [data.count(b"\n") for data in writes] == [1, 4]
-    assert (verify(path).records, verify(path).problems) == (10, ())
-
-
-@pytest.mark.parametrize(
-    ("failure", "raised"),
-    [
-        (OSError(errno.ENOSPC, "No space left on device"), TemporaryError),
-        (ValueError("a defect"), ValueError),
-    ],
-)
-def test_what_keeps_a_thread_from_writing_is_raised_by_all_it_writes_for(
-    path: Path, failure: Exception, raised: type[Exception], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(*_: object) -> int:
-        raise failure
-
-    audit = AuditLog(path)
-    with monkeypatch.context() as broken:
-        broken.setattr(os, "write", fails)
-        assert [type(error) for error in appended_while_locked(audit, path, 5)] == [raised] * 5
-    audit.append("claimed", action="after")
-    assert (verify(path).records, verify(path).problems) == (6, ())
-
-
-def test_an_interrupted_thread_interrupts_no_other(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object) -> int:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "write", interrupted)
-    raised = appended_while_locked(AuditLog(path), path, 5)
-    assert sorted(type(error).__name__ for error in raised) == [
-        "KeyboardInterrupt",
-        "KeyboardInterrupt",
-        *["TemporaryError"] * 3,
-    ]
-
-
-def test_records_written_together_are_cut_off_by_a_full_disk(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One record and a half reach the file: the first stays, although its thread was told of an error."""
-    write = os.write
-
-    def full(fd: int, data: bytes) -> int:
-        if data.count(b"\n") != 4:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return write(fd, data[: data.index(b"\n") * 3 // 2])
-
-    audit = AuditLog(path)
-    with monkeypatch.context() as disk:
-        disk.setattr(os, "write", full)
-        assert len(appended_while_locked(audit, path, 5)) == 5
-    audit.append("claimed", action="after")
-    assert verify(path).problems == ()
-    events = [json.loads(line)["event"] for line in lines(path)]
-    assert events == ["claimed"] * 6 + ["torn_end", "claimed"]
-
-
-@tenacity.retry(
-    retry=tenacity.retry_if_result(lambda true: not true),
-    stop=tenacity.stop_after_delay(10),
-    wait=tenacity.wait_fixed(0.001),
-)
-def _until(condition: Callable[[], bool]) -> bool:
-    return condition()
-
-
-class _Interrupting:
-    """A lock; the thread named ``victim`` is interrupted when it releases it for the n-th time."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.left: dict[str, int] = {}
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, kind: Any, value: Any, trace: TracebackType | None) -> None:
-        self._lock.release()
-        name = threading.current_thread().name
-        if name in self.left:
-            self.left[name] -= 1
-            if self.left[name] == 0:
-                raise KeyboardInterrupt
-
-
-def test_no_thread_is_told_that_its_record_was_written_which_an_interrupted_one_took(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "audit.jsonl"
-    audit = AuditLog(path)
-    audit.append("first")
-    lock = audit._queue_lock = _Interrupting()  # type: ignore[assignment]
-    lock.left["victim"] = 2  # once for its own entry, then with all entries taken out
-    said: dict[str, str] = {}
-
-    def append(name: str) -> None:
-        try:
-            audit.append(name)
-            said[name] = "written"
-        except TemporaryError:
-            said[name] = "refused"
-        except KeyboardInterrupt:
-            said[name] = "interrupted"
-
-    with audit._write_lock:
-        threads = []
-        for name in ("victim", "other"):
-            thread = threading.Thread(target=append, args=(name,), name=name)
-            thread.start()
-            threads.append(thread)
-            _until(lambda: len(audit._queue) == len(threads))
-    for thread in threads:
-        thread.join(10)
-    there = {json.loads(line)["event"] for line in path.read_text().splitlines()}
-    lost = {name for name, what in said.items() if what == "written"} - there
-    assert not lost, said
 
 
 def test_torn_aside_files_do_not_multiply_on_a_full_disk(
