@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bench import latency
 from bench.figures import Figure
-from bench.nomad_stage import agent, scene_on, with_listener
+from bench.nomad_stage import agent, notices_off, scene_on, with_listener
 from bench.stage import Stage
 
 ACTIONS = 25
@@ -18,7 +18,7 @@ GOAL_S = 0.4
 def measure(stage: Stage, *, actions: int = ACTIONS) -> list[Figure]:
     """As ``bench.latency``, with the report of the end in between."""
     with agent() as server:
-        with scene_on(stage, server, nomad={"listener_url": ""}) as scene:
+        with scene_on(stage, server, **notices_off()) as scene:
             by_events = latency.figure("nomad_latency", scene, actions, goal_s=GOAL_S)
         with scene_on(stage, server, **with_listener()) as scene:
             by_notices = latency.figure("nomad_latency", scene, actions, goal_s=GOAL_S)

@@ -65,6 +65,18 @@ def with_notices() -> dict[str, Any]:
     return {**settings, "nomad": {"listener_url": f"http://{settings['http']['listen']}"}}
 
 
+def notices_off() -> dict[str, Any]:
+    """Settings that switch the notices of runners off: ends are learned from Nomad."""
+    return {"nomad": {"listener_url": ""}}
+
+
+def listener_out_of_reach() -> dict[str, Any]:
+    """Settings with notices as by default, and no listener that runners reach: like a Nomad on other machines. Scenes
+    have none unless a port is given.
+    """
+    return {"http": {"listen": ""}}
+
+
 class Bare:
     """Dispatches jobs of a scene by Nomad's API alone: no claim, no grant, no confirmation.
 

@@ -20,6 +20,7 @@ from bench.nomad_stage import (
     LONGEST_S,
     Bare,
     agent,
+    listener_out_of_reach,
     scene_on,
     with_listener,
     with_notices,
@@ -58,7 +59,10 @@ def measure(stage: Stage, *, actions: int = ACTIONS, rounds: int = ROUNDS) -> li
         with scene_on(stage, server, **with_notices()) as scene, commanded(scene) as service:
             _dispatched(scene, service, 10)
             _, noticed = _counted(scene, service, FEWER)
-        with scene_on(stage, server) as scene, commanded(scene) as service:
+        with (
+            scene_on(stage, server, **listener_out_of_reach()) as scene,
+            commanded(scene) as service,
+        ):
             _dispatched(scene, service, 10)
             _, unheard = _counted(scene, service, FEWER)
     ratios = [a / b for a, b in zip(rates, bare_rates, strict=True)]
