@@ -249,7 +249,7 @@ class OutputRefs:
         return {}
 
     def _commit(self, ref: str, value: str) -> bytes:
-        """The text of a commit of the remote that may be anybody's."""
+        """The text of a commit of the remote that may be anybody's. Raises what ``look_again`` raises."""
         why = "it is not a commit"
         with self._scratch.empty() as scratch:
             try:
@@ -259,8 +259,11 @@ class OutputRefs:
                 done = self._git.run(scratch.path, "cat-file", "commit", value)
                 if len(done.out) <= TIP_LIMIT:
                     return done.out
-            except (GitFailed, DisintoError) as error:
-                why = error.reason if isinstance(error, GitFailed) else error.what
+            except GitFailed as failed:
+                why = failed.reason
+            except DisintoError as error:
+                self._listed()  # raises if the remote is unavailable: then it is not this commit's fault
+                why = error.what
         raise OutputsRefused(
             f"{ref} of {self._git.where} is at {value[:12]}, which cannot be built on: {why}",
             remedy=f"If no dispatcher put that there, remove the ref: git push <remote> :{ref}",

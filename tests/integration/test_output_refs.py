@@ -238,6 +238,32 @@ def test_a_remote_that_takes_nothing_is_no_refusal_of_output(
     assert results(remote) == ["a"]
 
 
+def test_an_outage_while_a_month_is_read_is_no_refusal_of_output(
+    tmp_path: Path, remote: GitRemote, repo: OpsRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The month is listed, and the remote is down before its commit is fetched."""
+    publish(repo, "a")
+    other = opened(tmp_path / "other", remote)
+    publish(other, "b")
+    other.close()
+    ask, away = Git.ask, tmp_path / "away.git"
+
+    def cut_off(git: Git, git_dir: Path, *args: str, **more: Any) -> Done:
+        if more.get("file_limit"):
+            remote.path.rename(away)
+        return ask(git, git_dir, *args, **more)
+
+    repo.fetch()
+    with monkeypatch.context() as outage:
+        outage.setattr(Git, "ask", cut_off)
+        with pytest.raises((Unavailable, PermanentError)) as down:
+            publish(repo, "c")
+    assert not isinstance(down.value, OutputsRefused)
+    away.rename(remote.path)
+    publish(repo, "c")
+    assert sorted(kept(remote)) == results(remote) == ["a", "b", "c"]
+
+
 def test_a_push_that_is_not_atomic_brings_the_output_first(
     tmp_path: Path, remote: GitRemote, repo: OpsRepo
 ) -> None:
