@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
@@ -162,26 +163,27 @@ def proposals(settings: Settings, environ: Environ) -> tuple[tuple[Proposed, ...
 
 
 def doctor_openers(settings: Settings, environ: Environ, *, repo: OpsRepo | None = None) -> Openers:
-    """How each component that is checked is opened.
+    """How each component that is checked is opened, when it is first asked for. Raises nothing itself.
 
     Args:
         repo: a clone that is open already; by default that of the state directory.
     """
     from dispatcher.operate.doctor import Openers
 
-    vault = open_vault(settings, environ)
-    clone = repo or open_repo(settings, environ, vault)
+    vault = cache(lambda: open_vault(settings, environ))
+    # Which needs Vault only if that has its token.
+    clone = cache(lambda: repo or open_repo(settings, environ, _reachable(vault)))
     with_forge = settings.policy.gate is GateKind.FORGEJO
     return Openers(
-        repo=lambda: clone,
-        vault=lambda: vault,
+        repo=clone,
+        vault=vault,
         ledger=lambda: open_ledger(settings, environ),
-        leadership=lambda: open_leadership(settings, clone, open_ledger(settings, environ)),
+        leadership=lambda: open_leadership(settings, clone(), open_ledger(settings, environ)),
         policy=lambda: open_policy(settings),
         gate=lambda: open_gate(
-            settings, clone, open_forge(settings, environ, vault) if with_forge else None
+            settings, clone(), open_forge(settings, environ, vault()) if with_forge else None
         ),
-        forge=lambda: open_forge(settings, environ, vault),
+        forge=lambda: open_forge(settings, environ, vault()),
         issues=open_issues(settings, environ),
         issue_tokens=open_issue_tokens(settings, environ, vault),
         web_secret=lambda: web_client_secret(settings, environ),

@@ -52,7 +52,7 @@ def open_issues(settings: Settings, environ: Environ) -> Callable[[str], IssueRe
     )
 
 
-def open_issue_tokens(settings: Settings, environ: Environ, vault: Vault) -> Tokens:
+def open_issue_tokens(settings: Settings, environ: Environ, vault: Callable[[], Vault]) -> Tokens:
     """The forge with the dispatcher's tokens for sidecars, to be checked. Calls no server."""
     from dispatcher.forge.issue_board import REPORT_ACCESS
     from dispatcher.operate.token_checks import Tokens
@@ -61,12 +61,12 @@ def open_issue_tokens(settings: Settings, environ: Environ, vault: Vault) -> Tok
     keys = settings.sidecars
 
     def reading() -> Exchange:
-        token = _reading_token(settings, environ, lambda: vault)
+        token = _reading_token(settings, environ, vault)
         return open_exchange(settings, token, source=token_source(settings), wanted=ACCESS_WANTED)
 
     def reports() -> Exchange | None:
         source, secret = keys.report_token_env, keys.report_token_secret
-        token = token_of(environ, source, secret, lambda: vault)
+        token = token_of(environ, source, secret, vault)
         if not token:
             return None
         return open_exchange(settings, token, source=source, wanted=REPORT_ACCESS)

@@ -95,7 +95,7 @@ def diagnose(
         yield from _encryption(settings)
         return
     yield from looked("ledger", lambda: _ledger(openers))
-    if read_only and is_page(openers.vault(), settings):
+    if read_only and _as_page(settings, openers):
         yield from looked("vault", lambda: check_vault(openers.vault(), settings))
         yield Check(
             name="web page",
@@ -170,6 +170,14 @@ def _names(settings: Settings, openers: Openers) -> Iterator[Check]:
     known = {path.stem for path in paths if path.suffix in kinds}
     known |= formula_names(folder) if folder else set()
     yield from check_names(openers.policy(), file, known)
+
+
+def _as_page(settings: Settings, openers: Openers) -> bool:
+    """Whether this is the web page with permissions of its own; False if Vault is unavailable."""
+    try:
+        return is_page(openers.vault(), settings)
+    except DisintoError:
+        return False  # which fails a check of its own
 
 
 def _ledger(openers: Openers) -> Iterator[Check]:
