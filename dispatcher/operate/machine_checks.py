@@ -24,13 +24,19 @@ SHORTEST_HOOK_SECRET = 16
 def check_state_dir(settings: Settings) -> Iterator[Check]:
     """Whether the state directory can be written, and only its owner can read it."""
     state_dir = settings.state_dir
-    existing = next(f for f in (state_dir, *state_dir.parents) if f.exists())
+    name, remedy = "state directory", "Set state_dir, or make it writable for this user."
+    try:
+        existing = next(f for f in (state_dir, *state_dir.parents) if f.exists())
+    except OSError as error:
+        detail = f"{state_dir} cannot be reached: {error.strerror}"
+        yield Check(name=name, ok=False, detail=detail, remedy=remedy)
+        return
     ok = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
     yield Check(
-        name="state directory",
+        name=name,
         ok=ok,
         detail=f"{state_dir}" if ok else f"{existing} cannot be written",
-        remedy="" if ok else "Set state_dir, or make it writable for this user.",
+        remedy="" if ok else remedy,
     )
     if settings.role is Role.DISPATCHER and open_to_others(state_dir):
         yield Check(

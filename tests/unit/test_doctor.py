@@ -56,3 +56,14 @@ def test_without_vault_the_ops_repo_is_checked_all_the_same(tmp_path: Path) -> N
     sections = {"vault": {"cacert": "/nowhere.pem"}, "ops_repo": {"remote": nowhere}}
     found = checks(tmp_path, sections, read_only=False)
     assert nowhere in found["ops repo"].detail
+
+
+def test_a_state_directory_that_cannot_be_reached_fails_a_check(tmp_path: Path) -> None:
+    """As below a directory of another user; here the name is too long."""
+    found = checks(tmp_path / ("x" * 300), {}, read_only=False)
+    check = found["state directory"]
+    assert not check.ok
+    assert "x cannot be reached: " in check.detail
+    assert "state_dir" in check.remedy
+    assert not found["ledger"].ok
+    assert "webhook" in found
