@@ -35,8 +35,14 @@ BATCH_BYTES = 32 * 1024 * 1024
 """Bytes of output after which no further result is added to a batch."""
 
 PUSH_INTERVAL_S = 0.2
-"""Seconds between two pushes while there is always something to push: each costs the remote and this
-machine about as much CPU time as a short run does."""
+"""Seconds between two pushes while there is always something to push, at least: each costs the remote and
+this machine about as much CPU time as a short run does."""
+
+PUSH_REST = 4
+"""The same as a multiple of how long a push takes: where it is slow, the machine or the remote is busy."""
+
+LONGEST_PUSH_INTERVAL_S = 0.5
+"""The same at most, however slow."""
 
 PUSHES_AT_ONCE = 2
 """Pushes that may follow each other directly after a rest: of two runs that end together, one may come
@@ -89,7 +95,12 @@ class ResultWriter:
         self._report = report
         self._outputs = outputs
         self._check = check
-        self._pace = pace or TokenBucket(interval_s=PUSH_INTERVAL_S, at_once=PUSHES_AT_ONCE)
+        self._pace = pace or TokenBucket(
+            interval_s=PUSH_INTERVAL_S,
+            times_as_long=PUSH_REST,
+            longest_s=LONGEST_PUSH_INTERVAL_S,
+            at_once=PUSHES_AT_ONCE,
+        )
         self._queue: queue.SimpleQueue[Group | _Signal] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="result-writer", daemon=True)
 

@@ -4,6 +4,7 @@ the gates asked again (``asking_again``).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -14,14 +15,27 @@ class TokenBucket:
     interval to wait. Used by one thread.
 
     Args:
-        interval_s: seconds between two times under load.
+        interval_s: seconds between two times under load, at least.
+        times_as_long: the interval as a multiple of how long the last time took, if that is more.
+        longest_s: seconds that this makes of it at most.
         at_once: times that may follow each other directly after a rest.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, *, interval_s: float, at_once: int, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        interval_s: float,
+        times_as_long: float = 0.0,
+        longest_s: float = math.inf,
+        at_once: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._shortest_s, self._times_as_long, self._longest_s = (
+            interval_s,
+            times_as_long,
+            longest_s,
+        )
         self._interval_s, self._at_once, self._clock = interval_s, at_once, clock
         self._full_at = self._began_at = float("-inf")
 
@@ -36,5 +50,7 @@ class TokenBucket:
     def ended(self) -> None:
         """Note the end of what began last."""
         now = self._clock()
-        full_at = max(self._full_at + now - self._began_at, now) + self._interval_s
+        took_s = now - self._began_at
+        self._interval_s = max(self._shortest_s, min(took_s * self._times_as_long, self._longest_s))
+        full_at = max(self._full_at + took_s, now) + self._interval_s
         self._full_at = min(full_at, now + self._at_once * self._interval_s)

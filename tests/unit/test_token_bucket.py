@@ -48,3 +48,18 @@ def test_what_was_done_without_being_due_costs_no_more_than_one_distance() -> No
     for _ in range(100):
         do(pace, clock, took_s=0.0)
     assert pace.pause_s() == pytest.approx(INTERVAL_S)
+
+
+@pytest.mark.parametrize(("took_s", "distance_s"), [(0.01, 0.2), (0.1, 0.4), (3.0, 0.5)])
+def test_what_takes_long_keeps_a_longer_distance_up_to_a_limit(
+    took_s: float, distance_s: float
+) -> None:
+    clock = Clock()
+    pace = TokenBucket(
+        interval_s=INTERVAL_S, times_as_long=4, longest_s=0.5, at_once=AT_ONCE, clock=clock
+    )
+    for _ in range(4):
+        do(pace, clock, took_s=took_s)
+    assert pace.pause_s() == pytest.approx(distance_s)
+    do(pace, clock, took_s=0.0)  # and as soon as it is quick again, the shorter
+    assert pace.pause_s() == pytest.approx(INTERVAL_S)
