@@ -159,7 +159,7 @@ def homes() -> Iterator[Path]:
     named = [os.environ.get("HOME", "")]
     with suppress(KeyError):  # a user without an entry, as in many containers
         named.append(pwd.getpwuid(os.geteuid()).pw_dir)
-    for home in named:
+    for home in dict.fromkeys(named):
         # What we cannot access (``ProtectHome=`` of systemd), a formula cannot either.
         if home != "/" and os.path.isabs(home) and os.path.isdir(home):  # noqa: PTH112, PTH117
             yield Path(home)

@@ -26,9 +26,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +101,8 @@ class Sandbox:
         """
         settings = self._settings
         sources = {m: settings.section(LocalSettings).mounts[m].resolve() for m in mounts}
-        _refuse_revealing(sources, own(settings))
+        if sources:
+            _refuse_revealing(sources, own(settings))
         hiding = hidden(settings, sources.values())
         line, read_only = self._start(hiding)
         if agent:
@@ -136,12 +137,12 @@ class Sandbox:
         return line, end
 
 
-def _capabilities() -> Iterator[str]:
+@cache  # nothing here changes what this process may do
+def _capabilities() -> tuple[str, ...]:
     """The kept capabilities that we have; bubblewrap cannot give others."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
-            held = int(line.split()[1], 16)
-            yield from (name for name, number in _KEPT.items() if held >> number & 1)
+    status = Path("/proc/self/status").read_text()
+    held = next((int(s.split()[1], 16) for s in status.splitlines() if s.startswith("CapEff:")), 0)
+    return tuple(name for name, number in _KEPT.items() if held >> number & 1)
 
 
 def _proc_read_only() -> Iterator[str]:
@@ -150,9 +151,13 @@ def _proc_read_only() -> Iterator[str]:
         for entry in entries:
             if entry.name.isdigit() or entry.is_symlink():
                 continue
-            mode = entry.stat(follow_symlinks=False).st_mode
-            if stat.S_ISDIR(mode) or mode & 0o222:
+            if entry.is_dir(follow_symlinks=False) or _writable(entry.path, entry.inode()):
                 yield from ("--ro-bind", entry.path, entry.path)
+
+
+@cache  # the kernel gives each entry a number and a mode for as long as it is there
+def _writable(path: str, _inode: int) -> bool:
+    return os.lstat(path).st_mode & 0o222 != 0
 
 
 def _programs(command: Sequence[str], hiding: Hidden) -> Iterator[tuple[Path, Path]]:
