@@ -185,10 +185,16 @@ class Grants:
         """Whether the token inside a grant is still good, whoever has it."""
         return self._lookup(grant.accessor) is not None
 
-    def revoke(self, grant: Grant) -> None:
-        """End the grant and its wrapping. Idempotent."""
+    def revoke(self, grant: Grant, *, unwrapped: bool = False) -> None:
+        """End the grant and its wrapping. Idempotent.
+
+        Args:
+            unwrapped: whether the runner says that it has unwrapped it. The server removes the wrapping token
+                then; if it is there after all, what it holds is dead.
+        """
         self._revoke(grant.accessor)
-        self._revoke(grant.wrapping_accessor)
+        if not unwrapped:
+            self._revoke(grant.wrapping_accessor)
 
     def secret_names(self) -> frozenset[str]:
         """Names of the secrets that actions may name, stored and dynamic; reads no value.

@@ -133,9 +133,10 @@ class MemoryVault:
         self._micro(lambda: self.kill(grant.accessor))
         return self._micro(lambda: grant.wrapping_accessor in self.wrapped)
 
-    def revoke(self, grant: Grant) -> None:
+    def revoke(self, grant: Grant, *, unwrapped: bool = False) -> None:
         self._micro(lambda: self.kill(grant.accessor))
-        self._micro(lambda: self.wrapped.pop(grant.wrapping_accessor, None))
+        if not unwrapped:
+            self._micro(lambda: self.wrapped.pop(grant.wrapping_accessor, None))
 
     def forget(self) -> None:
         """It restarted empty: no token of before is known any more."""

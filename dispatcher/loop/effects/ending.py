@@ -38,9 +38,10 @@ class Ending:
             claim
         ):
             outcome = never_started(outcome, self._last_stderr(claim))
-        revoked = self._acting.try_revoke(claim)
+        began = observation.reported and outcome.formula_started
+        revoked = self._acting.try_revoke(claim, unwrapped=began)
         output = None
-        if observation.reported and outcome.formula_started:
+        if began:
             output = self._components.outputs.collect(claim, outcome)
         return self.end(claim, outcome, engine=observation.engine, revoked=revoked, output=output)
 
