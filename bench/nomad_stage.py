@@ -125,9 +125,15 @@ class Bare:
         with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(self.dispatch, payloads))
 
-    def claim_and_dispatch_all(self, number: int, *, threads: int) -> list[str]:
+    def claim_and_dispatch_all(
+        self, number: int, *, threads: int, confirmed: bool = False
+    ) -> list[str]:
         """The calls of the dispatcher, and nothing around them: mint a grant, write a claim, extend
         the grant, dispatch. What the dispatcher could reach at best on this machine.
+
+        Args:
+            confirmed: also read the job back and write its name into the claim: the same promises kept
+                call by call, as the dispatcher once did.
         """
         parts = build_components(self._settings, environ=self._scene.environ)
         specs = Minter(bao=self._scene.server)  # type: ignore[arg-type]
@@ -138,9 +144,15 @@ class Bare:
             spec = replace(spec, key=replace(spec.key, action_id=f"bare{next(_numbers):06}"))
             wrapped = parts.grants.mint(spec.key, (), lifetime_s=600)
             claim = {"claim": "x" * CLAIM_BYTES}
-            self.api.put_variable(f"{folder}/{spec.key.action_id}", claim, cas=0)
+            path = f"{folder}/{spec.key.action_id}"
+            written = self.api.put_variable(path, claim, cas=0)
             parts.grants.extend(wrapped.grant, lifetime_s=1200)
-            return self.dispatch((spec, encode_payload(spec, wrapped), _meta(spec, wrapped)))
+            child = self.dispatch((spec, encode_payload(spec, wrapped), _meta(spec, wrapped)))
+            if confirmed:
+                if self.api.job(child) is None:
+                    raise AssertionError(f"{child} does not exist")
+                self.api.put_variable(path, {**claim, "child": child}, cas=written)
+            return child
 
         with ThreadPoolExecutor(threads) as pool:
             children = list(pool.map(one, range(number)))
