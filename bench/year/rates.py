@@ -47,24 +47,24 @@ class Rate:
 
 YEAR = Rate(
     name="year",
-    what="10 runs a day for a year",
-    runs=10,
+    what="100 runs a day for a year",
+    runs=100,
     days=365,
-    batch=120,
+    batch=100,
     after_days=7,
     checkpoints=(0.1, 1),
 )
 FULL = Rate(
     name="full",
-    what="100,000 runs a day for 72 minutes",
+    what="100,000 runs a day for a day",
     runs=100_000,
-    days=0.05,
+    days=1,
     batch=500,
-    after_days=1 / 240,
-    checkpoints=(1,),
+    after_days=1 / 24,
+    checkpoints=(0.1, 1),
 )
 BUILT = "built"
-ARCHIVED = (10_000, 100_000)
+ARCHIVED = (10_000, 100_000, 400_000)
 """Of the course that is not driven but built: remotes with so many archived actions, and ``serve`` on
 them."""
 
