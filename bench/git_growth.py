@@ -17,8 +17,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dispatcher.ops_repo import NewFile, OpsRepo, Tree
 from dispatcher.settings import OpsRepoSettings
@@ -111,18 +113,27 @@ def one_round(stage: Stage, number: int) -> None:
 
 
 def push_seconds(repo: OpsRepo) -> Callable[[], float]:
-    """Measure the next pushes of a repo; the answer is the sum so far."""
-    git_of = repo._clone.git
-    ask, seconds = type(git_of).ask, [0.0]
+    """Measure the next pushes of a repo, by ``git push`` or without it; the answer is the sum so far."""
+    git_of, direct = repo._clone.git, repo._writer.branch.direct
+    ask, push, seconds = git_of.ask, direct.push, [0.0]
 
-    def timed(*args: object, **options: object) -> object:
+    @contextmanager
+    def counted(*, counts: bool = True) -> Iterator[None]:
         start = time.perf_counter()
         try:
-            return ask(git_of, *args, **options)  # type: ignore[arg-type]
+            yield
         finally:
-            seconds[0] += time.perf_counter() - start if args[1] == "push" else 0.0
+            seconds[0] += time.perf_counter() - start if counts else 0.0
 
-    git_of.ask = timed  # type: ignore[method-assign,assignment]
+    def asked(*args: Any, **options: Any) -> Any:
+        with counted(counts=args[1] == "push"):
+            return ask(*args, **options)
+
+    def pushed(*args: Any) -> None:
+        with counted():
+            push(*args)
+
+    git_of.ask, direct.push = asked, pushed  # type: ignore[method-assign]
     return lambda: seconds[0]
 
 

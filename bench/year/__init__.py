@@ -2,8 +2,8 @@
 
 36.5 million runs do not pass through git in an hour. What grows depends on how many actions were ever
 archived, on how many of one day or month, on how many finished ones are not archived yet, and on nothing
-else that a run leaves. So time is driven twice: 100 runs a day through all of a year, and 100,000 a day for
-a day. What comes out alike for both, over the number of archived actions, depends on that number, not on
+else that a run leaves. So time is driven twice: 50 runs a day through all of a year, and 100,000 a day for
+half a day. What comes out alike for both, over the number of archived actions, depends on that number, not on
 the rate nor on how long it took. Remotes with more archived actions than either are built at once and served, to
 see whether the line goes on.
 """

@@ -47,8 +47,8 @@ class Rate:
 
 YEAR = Rate(
     name="year",
-    what="100 runs a day for a year",
-    runs=100,
+    what="50 runs a day for a year",
+    runs=50,
     days=365,
     batch=100,
     after_days=7,
@@ -56,9 +56,9 @@ YEAR = Rate(
 )
 FULL = Rate(
     name="full",
-    what="100,000 runs a day for a day",
+    what="100,000 runs a day for half a day",
     runs=100_000,
-    days=1,
+    days=0.5,
     batch=500,
     after_days=1 / 24,
     checkpoints=(0.1, 1),

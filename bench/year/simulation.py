@@ -47,6 +47,9 @@ from dispatcher.sources.schedules import Schedules
 SAMPLES = 60
 """Of one course."""
 
+SLOTS_SECRET = bytes(32)
+"""From which the ids of scheduled actions come; see ``SlotIds``."""
+
 SCHEDULES = 10
 SCHEDULE = b"""cron = "0 * * * *"
 timezone = "UTC"
@@ -99,7 +102,9 @@ class Simulation:
         self._state = directory / "state"
         self._ledger = SqliteLedger(self._state)
         self._archive = Archive(self._timed, after_days=rate.after_days)
-        self._schedules = Schedules(self._repo, limit=settings.limits.max_action_bytes)
+        self._schedules = Schedules(
+            self._repo, limit=settings.limits.max_action_bytes, secret=lambda: SLOTS_SECRET
+        )
         self._kept = made.KeptOutput(directory / "output")
         self._reports: queue.SimpleQueue[Pushed] = queue.SimpleQueue()
         self._sign = result_signer(settings, vault)
