@@ -77,7 +77,8 @@ def _calls(calls: Callable[[], int], actions: int) -> Figure:
 
 
 def _calls_of(story: Story) -> Callable[[], int]:
-    calls = story.stage.served.forge_calls
+    served = story.stage.served
+    calls = served.forge_calls if served else None
     if calls is None:
         raise ValueError("the service has no forge")
     return calls

@@ -107,15 +107,16 @@ def one_round(stage: Stage, number: int) -> None:
     stage.times["push"].append(push)
     stage.times["commit of a result"].append(took - push)
     stage.times["all together"].append(tick + took)
-    head = stage.repo.fetch()
-    stage.repo.advance(stage.tree, head.commit)
-    stage.repo.mark_seen(head.commit)
+    commit = stage.repo.fetch().commit
+    stage.repo.advance(stage.tree, commit)
+    stage.repo.mark_seen(commit)
 
 
 def push_seconds(repo: OpsRepo) -> Callable[[], float]:
     """Measure the next pushes of a repo, by ``git push`` or without it; the answer is the sum so far."""
     git_of, direct = repo._clone.git, repo._writer.branch.direct
-    ask, push, seconds = git_of.ask, direct.push, [0.0]
+    ask, push = type(git_of).ask.__get__(git_of), type(direct).push.__get__(direct)
+    seconds = [0.0]
 
     @contextmanager
     def counted(*, counts: bool = True) -> Iterator[None]:
@@ -133,7 +134,7 @@ def push_seconds(repo: OpsRepo) -> Callable[[], float]:
         with counted():
             push(*args)
 
-    git_of.ask, direct.push = asked, pushed  # type: ignore[method-assign]
+    git_of.ask, direct.push = asked, pushed  # type: ignore[method-assign,assignment]
     return lambda: seconds[0]
 
 

@@ -8,10 +8,11 @@ each. The remotes take turns, so that what else the machine does hits all alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench import git_growth
 from bench.arrivals import Arrivals
@@ -109,7 +110,7 @@ def one_action(served: Served, number: int) -> None:
     served.took["push"] += published["pushes_ms"]
 
 
-def _in_turns(rounds: int, items: list, work: Callable[..., None]) -> None:
+def _in_turns(rounds: int, items: Sequence[Any], work: Callable[..., None]) -> None:
     for number in range(1, rounds + 1):
         for one in items:
             if one.name != UNARCHIVED or number % SELDOM == 0:

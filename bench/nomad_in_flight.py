@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 
 from bench.arrivals import Arrivals
@@ -52,7 +53,7 @@ def measure(stage: Stage) -> list[Figure]:
         bare_rates, best_rates, confirmed_rates, rates, servers_ms = [], [], [], [], []
         for _ in range(ROUNDS):
             payloads = bare.payloads(AT_ONCE)
-            bare_s = _seconds(bare, lambda made=payloads: bare.dispatch_all(made, threads=threads))
+            bare_s = _seconds(bare, partial(bare.dispatch_all, payloads, threads=threads))
             bare_rates.append(AT_ONCE / bare_s)
             # Half before and half after the dispatcher: the machine's own rate moves within seconds.
             best_s = _calls_s(bare, AT_ONCE // 2, threads=threads)
@@ -163,9 +164,8 @@ def _seconds(bare: Bare, dispatch: Callable[[], list[str]]) -> float:
 
 def _calls_s(bare: Bare, number: int, *, threads: int, confirmed: bool = False) -> float:
     """Seconds of a bare loop that also claims."""
-    return _seconds(
-        bare, lambda: bare.claim_and_dispatch_all(number, threads=threads, confirmed=confirmed)
-    )
+    loop = partial(bare.claim_and_dispatch_all, number, threads=threads, confirmed=confirmed)
+    return _seconds(bare, loop)
 
 
 def _servers_cpu_s(stage: Stage, server: Nomad) -> float:

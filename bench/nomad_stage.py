@@ -16,6 +16,7 @@ from dispatcher.devservers.ports import free_ports
 from dispatcher.devservers.scene import Scene
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.render import runner_name
+from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.model.payload import encode_payload
 from dispatcher.model.run import RunSpec, WrappedGrant
 from tests.servers import nomad
@@ -88,7 +89,7 @@ class Bare:
     def __init__(self, scene: Scene, server: Nomad) -> None:
         self._scene = scene
         self._settings = scene.open_settings()
-        self._parent = runner_name(self._settings.nomad, ())
+        self._parent = runner_name(self._settings.section(NomadSettings), ())
         self.api: NomadApi = server.api()
 
     def payloads(self, number: int) -> list[tuple[RunSpec, bytes, dict[str, str]]]:
@@ -137,7 +138,7 @@ class Bare:
         """
         parts = build_components(self._settings, environ=self._scene.environ)
         specs = Minter(bao=self._scene.server)  # type: ignore[arg-type]
-        folder = f"{self._settings.nomad.ledger_prefix}/bare"
+        folder = f"{self._settings.section(NomadSettings).ledger_prefix}/bare"
 
         def one(_number: int) -> str:
             spec = specs.spec(FORMULA)
@@ -163,14 +164,15 @@ class Bare:
         """Wait until all have ended; the time at which that was seen."""
         left = list(children)
         deadline = time.monotonic() + LONGEST_S
-        while left:
+        while True:
             statuses = self.api.job_statuses(left)
             at = time.monotonic()
             left = [s["ID"] for s in statuses if s.get("Status") != "dead"]
-            if left and at > deadline:
+            if not left:
+                return at
+            if at > deadline:
                 raise TimeoutError(f"{len(left)} of {len(children)} bare jobs have not ended")
-            time.sleep(0.1 if left else 0)
-        return at
+            time.sleep(0.1)
 
     def succeeded(self, children: Sequence[str]) -> int:
         """How many of these ended well."""

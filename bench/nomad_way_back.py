@@ -41,8 +41,8 @@ def _of_nomad(scene: Scene, api: NomadApi) -> dict[str, list[float]]:
         (allocation,) = api.allocations(result["engine"]["job"])
         noticed_at = max(
             event["Time"] / 1e9
-            for task in allocation["TaskStates"].values()
-            for event in task["Events"]
+            for task in (allocation["TaskStates"] or {}).values()
+            for event in task["Events"] or ()
             if event["Type"] == "Terminated"
         )
         api.stop(result["engine"]["job"], purge=True)

@@ -21,6 +21,7 @@ from bench.figures import Figure
 from bench.stage import Stage
 from dispatcher.engines.local import sandbox
 from dispatcher.engines.local.launch import environment, launch
+from dispatcher.engines.local.settings import LocalSettings
 from dispatcher.engines.local.spool import Spool
 from dispatcher.model.payload import encode_payload
 from dispatcher.model.run import RunSpec
@@ -89,17 +90,17 @@ def costs() -> list[tuple[str, Cost]]:
         plain = Settings(state_dir=Path(folder) / "state")
         (plain.state_dir / "runs").mkdir(parents=True)
         bare = plain.model_copy(
-            update={"local": plain.local.model_copy(update={"bubblewrap": False})}
+            update={"local": plain.section(LocalSettings).model_copy(update={"bubblewrap": False})}
         )
         env = environment(plain)
 
         def call(*command: str) -> Callable[[int], None]:
-            return lambda _: (
+            def one(_number: int) -> None:
                 subprocess.run(
                     command, env=env, check=True, capture_output=True, stdin=subprocess.DEVNULL
                 )
-                and None
-            )
+
+            return one
 
         rows = [
             ("bash, the bare formula", cost(call("bash", str(script)))),

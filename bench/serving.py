@@ -128,9 +128,9 @@ class Calls:
             self._count(self.nomad, kwargs["endpoint"])
             return stream(connection, path, **kwargs)
 
-        Connection.stream = streamed  # type: ignore[method-assign]
+        Connection.stream = streamed  # type: ignore[method-assign,assignment]
         VaultHttp.request = vault  # type: ignore[method-assign,assignment]
-        Connection.answer = nomad  # type: ignore[method-assign]
+        Connection.answer = nomad  # type: ignore[method-assign,assignment]
 
     def _count(self, calls: Counter[str], name: str) -> None:
         with self._lock:

@@ -60,9 +60,9 @@ def course_of(stage: Stage, rate: Rate) -> Course:
     directory = stage.folder / f"year-{rate.name}"
     simulation = Simulation(scene, rate, directory, begins=time.time() - rate.days * DAY_S)
     began = time.monotonic()
+    course = simulation.course
     for number, share in enumerate(rate.checkpoints, 1):
         simulation.until(share)
-        course = simulation.course
         served = {"runs": float(course.runs), "archived": simulation.archived}
         course.served.append({**served, **serve_at(scene, number)})
         took = time.monotonic() - began

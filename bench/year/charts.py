@@ -134,4 +134,4 @@ def _rounded_up(value: float) -> float:
         return 1.0
     unit = 10 ** math.floor(math.log10(value))
     parts = (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10)
-    return next(round(unit * part, 9) for part in parts if value <= unit * part)
+    return float(next(round(unit * part, 9) for part in parts if value <= unit * part))

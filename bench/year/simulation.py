@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bench.figures import median
 from bench.serving import TimedRepo
@@ -97,7 +97,7 @@ class Simulation:
         self.rate, self.now = rate, begins
         self.remote, self._clone = scene.remote, directory / "clone.git"
         self._repo = OpsRepo(git_dir=self._clone, settings=settings.ops_repo)
-        self._timed: Any = TimedRepo(self._repo)
+        self._timed = cast(Any, TimedRepo(self._repo))
         self._tree = Tree()
         self._state = directory / "state"
         self._ledger = SqliteLedger(self._state)
