@@ -8,6 +8,7 @@ is a number that is passed in, and that nothing runs: a claim is followed by its
 from __future__ import annotations
 
 import json
+import os
 import queue
 import random
 import shutil
@@ -15,6 +16,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -342,13 +344,12 @@ class Simulation:
 
 
 def size(directory: Path) -> float:
-    """Bytes of all files below it. Files may vanish meanwhile."""
+    """Bytes of all files below it. Files and directories may vanish meanwhile: git tidies up."""
     total = 0
-    for file in directory.rglob("*"):
-        try:
-            total += file.stat().st_size if file.is_file() else 0
-        except OSError:
-            continue
+    for parent, _directories, files in os.walk(directory):  # which goes past what has vanished
+        for file in files:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(parent, file)).st_size  # noqa: PTH118 - many
     return float(total)
 
 
