@@ -365,7 +365,9 @@ class View:
         )
 
     def _vet_again(self, action_ids: Iterable[str]) -> None:
-        ids = list(action_ids)
+        ids = [
+            i for i in action_ids if i in self.tree.open
+        ]  # one that is being vetted may be withdrawn
         self._queue.add(ids)
         for action_id in ids:
             self._candidates.pop(action_id, None)

@@ -40,7 +40,7 @@ class CountingIntake:
         pass
 
     def _candidate(self, file: ActionFile, secrets: Collection[str] | None) -> Candidate:
-        names = SECRETS[file.id]
+        names = SECRETS.get(file.id, ())
         missing = secrets is not None and not set(names) <= set(secrets)
         action = Action(id=file.id, formula="hello", context="", secrets=names)
         return Candidate(
@@ -91,3 +91,37 @@ def test_what_the_gate_answered_meanwhile_is_kept() -> None:
 
     candidate = view.candidates()["known"]
     assert (candidate.unvetted, candidate.approved_by) == ("", ("boss",))
+
+
+def many(number: int) -> tuple[View, list[str]]:
+    """A view into which a push of trivial actions came, and their ids in commit order."""
+    view = View(
+        components=cast(Any, SimpleNamespace(gate=SimpleNamespace(invalidate=lambda: None))),
+        intake=cast(Intake, cast(Any, CountingIntake())),
+    )
+    ids = [f"a{i:05}" for i in range(number)]
+    events = tuple((f"vault/actions/{i}.toml", Entry(mode=0o100644, oid="1" * 40)) for i in ids)
+    view.enter(Delta(commit="c" * 40, events=events, complete=True))
+    return view, ids
+
+
+def test_what_came_in_one_push_is_vetted_together() -> None:
+    """The last of them may supersede the first, or have a higher priority."""
+    view, ids = many(1_000)
+    vetting = view.begin_vetting()
+    assert vetting is not None
+    assert list(vetting.files) == ids
+
+
+def test_one_that_is_withdrawn_while_it_is_vetted_is_not_vetted_again() -> None:
+    view, ids = many(3)
+    vetting = view.begin_vetting()
+    assert vetting is not None
+    gone = ((f"vault/actions/{ids[1]}.toml", None),)
+    view.enter(Delta(commit="d" * 40, events=gone, complete=False))
+    formula = (("formulas/other.sh", Entry(mode=0o100644, oid="2" * 40)),)
+    view.enter(Delta(commit="e" * 40, events=formula, complete=False))
+    view.vetted_now(vetting.read())
+    view.vet()
+    assert set(view.candidates()) == {ids[0], ids[2]}
+    assert not view.unread
