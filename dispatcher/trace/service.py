@@ -207,9 +207,9 @@ class TracedService:
         with self._spans.during("extend", self._of(grant)):
             self._inner.grants.extend(grant, lifetime_s=lifetime_s)
 
-    def _revoke(self, grant: Grant, *, unwrapped: bool = False) -> None:
+    def _revoke(self, grant: Grant) -> None:
         with self._spans.during("revoke", self._of(grant)):
-            self._inner.grants.revoke(grant, unwrapped=unwrapped)
+            self._inner.grants.revoke(grant)
 
     def _withdraw(self, grant: Grant) -> bool:
         with self._spans.during("withdraw", self._of(grant)):

@@ -185,16 +185,10 @@ class Grants:
         """Whether the token inside a grant is still good, whoever has it."""
         return self._lookup(grant.accessor) is not None
 
-    def revoke(self, grant: Grant, *, unwrapped: bool = False) -> None:
-        """End the grant and its wrapping. Idempotent.
-
-        Args:
-            unwrapped: whether the runner says that it has unwrapped it. The server removes the wrapping token
-                then; if it is there after all, what it holds is dead.
-        """
+    def revoke(self, grant: Grant) -> None:
+        """End the grant and its wrapping. Idempotent."""
         self._revoke(grant.accessor)
-        if not unwrapped:
-            self._revoke(grant.wrapping_accessor)
+        self._revoke(grant.wrapping_accessor)
 
     def secret_names(self) -> frozenset[str]:
         """Names of the secrets that actions may name, stored and dynamic; reads no value.

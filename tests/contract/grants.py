@@ -85,18 +85,3 @@ class GrantsContract:
             assert vault_case.unwrap(wrapped) is None
         assert vault_case.grants.withdraw(wrapped.grant) is False, "nobody can tell any more"
         assert vault_case.lives(other.grant)
-
-    def test_one_that_was_unwrapped_is_revoked_alone(self, vault_case: VaultCase) -> None:
-        wrapped = vault_case.mint()
-        assert vault_case.unwrap(wrapped)
-        vault_case.grants.revoke(wrapped.grant, unwrapped=True)
-        assert not vault_case.lives(wrapped.grant)
-        assert vault_case.unwrap(wrapped) is None
-
-    def test_what_comes_out_is_dead_even_if_the_runner_was_wrong(
-        self, vault_case: VaultCase
-    ) -> None:
-        wrapped = vault_case.mint()
-        vault_case.grants.revoke(wrapped.grant, unwrapped=True)
-        assert vault_case.unwrap(wrapped)
-        assert not vault_case.lives(wrapped.grant)

@@ -133,10 +133,9 @@ class MemoryVault:
         self._micro(lambda: self.kill(grant.accessor))
         return self._micro(lambda: grant.wrapping_accessor in self.wrapped)
 
-    def revoke(self, grant: Grant, *, unwrapped: bool = False) -> None:
+    def revoke(self, grant: Grant) -> None:
         self._micro(lambda: self.kill(grant.accessor))
-        if not unwrapped:
-            self._micro(lambda: self.wrapped.pop(grant.wrapping_accessor, None))
+        self._micro(lambda: self.wrapped.pop(grant.wrapping_accessor, None))
 
     def forget(self) -> None:
         """It restarted empty: no token of before is known any more."""

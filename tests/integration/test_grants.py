@@ -134,7 +134,7 @@ def test_a_policy_that_was_written_since_is_noticed(staged):
     assert staged.read(token, "LATE_COMER") == "four"
 
 
-def test_a_run_costs_three_calls(staged, monkeypatch):
+def test_a_run_costs_four_calls(staged, monkeypatch):
     grants = staged.grants()
     grants.revoke(grants.mint(KEY, ["OTHER"], lifetime_s=60).grant)  # login, list of policies
     calls: list[str] = []
@@ -147,10 +147,11 @@ def test_a_run_costs_three_calls(staged, monkeypatch):
     monkeypatch.setattr(VaultHttp, "request", counted)
     wrapped = grants.mint(KEY, ["OTHER", "API_TOKEN"], lifetime_s=60)
     grants.extend(wrapped.grant, lifetime_s=60)
-    grants.revoke(wrapped.grant, unwrapped=True)
+    grants.revoke(wrapped.grant)
     assert calls == [
         "auth/token/create/disinto.default.runner",
         "auth/token/renew-accessor",
+        "auth/token/revoke-accessor",
         "auth/token/revoke-accessor",
     ]
 

@@ -118,12 +118,12 @@ def _cannot_revoke_at_once(components: Components) -> Any:
         def __getattr__(self, name: str) -> Any:
             return getattr(components.grants, name)
 
-        def revoke(self, grant: Any, *, unwrapped: bool = False) -> None:
+        def revoke(self, grant: Any) -> None:
             claim = components.ledger.get(BAD)
             if self.left and claim is not None and claim.grant == grant:
                 self.left -= 1
                 raise Unavailable(Dependency.VAULT, "vault is away")
-            components.grants.revoke(grant, unwrapped=unwrapped)
+            components.grants.revoke(grant)
 
     return Grants()
 

@@ -260,9 +260,9 @@ def test_a_launch_that_meets_new_rules_is_judged_again_and_leaves_no_grant(stage
             minted.append(self._grants.mint(*words, **more))
             return minted[-1]
 
-        def revoke(self, grant: Grant, *, unwrapped: bool = False) -> None:
+        def revoke(self, grant: Grant) -> None:
             revoked.append(grant)
-            self._grants.revoke(grant, unwrapped=unwrapped)
+            self._grants.revoke(grant)
 
     stage.change = lambda components: replace(components, grants=Held(components.grants))  # type: ignore[arg-type]
     stage.scene.merge({path("first"): action("first")}, "Add first")

@@ -63,19 +63,16 @@ class Acting:
             event, action=claim.key.action_id, blob=claim.key.blob, commit=claim.commit, **facts
         )
 
-    def try_revoke(self, claim: Claim, *, unwrapped: bool = False) -> bool:
+    def try_revoke(self, claim: Claim) -> bool:
         """Revoke a claim's grant; True once it is revoked. A vault that is down must not hold up the
         verdict.
-
-        Args:
-            unwrapped: see ``Grants.revoke``.
         """
         if claim.grant is None:
             return True
         if Dependency.VAULT in self.resting():
             return False
         try:
-            self.components.grants.revoke(claim.grant, unwrapped=unwrapped)
+            self.components.grants.revoke(claim.grant)
         except (Unavailable, Denied) as error:
             self.note(error)
             return False

@@ -38,10 +38,9 @@ class Ending:
             claim
         ):
             outcome = never_started(outcome, self._last_stderr(claim))
-        began = observation.reported and outcome.formula_started
-        revoked = self._acting.try_revoke(claim, unwrapped=began)
+        revoked = self._acting.try_revoke(claim)
         output = None
-        if began:
+        if observation.reported and outcome.formula_started:
             output = self._components.outputs.collect(claim, outcome)
         return self.end(claim, outcome, engine=observation.engine, revoked=revoked, output=output)
 
