@@ -68,7 +68,7 @@ def _deep(session: Session) -> Generator[Check, None, None]:
     """The trial run. Nothing if the settings cannot be read, which was reported before."""
     from dispatcher import assembly
     from dispatcher.engines import registry
-    from dispatcher.model.checks import Check
+    from dispatcher.model.checks import failed
     from dispatcher.operate.trial_run import Trial
     from dispatcher.vault import Grants
 
@@ -80,8 +80,8 @@ def _deep(session: Session) -> Generator[Check, None, None]:
         vault = assembly.open_vault(settings, os.environ)
         engine = registry.get(settings.scheduler)
         scheduler = assembly.open_scheduler(engine.without_retention(settings), os.environ)
-    except DisintoError as error:
-        yield Check(name="deep", ok=False, detail=error.what, remedy=error.remedy or "")
+    except Exception as error:  # noqa: BLE001 - it becomes a failed check
+        yield failed("deep", error)
         return
     before = signal.signal(signal.SIGTERM, _interrupted)
     try:

@@ -33,18 +33,27 @@ class Check:
 
 
 def looked(name: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
-    """The checks that ``look`` returns; if it fails, one failed check of this name."""
+    """The checks that ``look`` returns; if it fails in any way, one failed check of this name: what is
+    checked may be broken as nobody foresaw, and the other checks must follow.
+    """
     try:
         return list(look())
-    except DisintoError as error:
+    except Exception as error:  # noqa: BLE001 - it becomes a failed check
         return [failed(name, error)]
-    except OSError as error:
-        return [Check(name=name, ok=False, detail=f"{error.filename or ''}: {error.strerror}")]
 
 
-def failed(name: str, error: DisintoError) -> Check:
-    """The failed check of an error."""
-    return Check(name=name, ok=False, detail=error.what, remedy=error.remedy or "")
+def failed(name: str, error: Exception) -> Check:
+    """The failed check of an error. What an unexpected one says may hold anything, so it is not shown."""
+    if isinstance(error, DisintoError):
+        return Check(name=name, ok=False, detail=error.what, remedy=error.remedy or "")
+    if isinstance(error, OSError):
+        return Check(name=name, ok=False, detail=f"{error.filename or ''}: {error.strerror}")
+    return Check(
+        name=name,
+        ok=False,
+        detail=f"it cannot be checked ({type(error).__name__})",
+        remedy="Look whether the settings name the right server or file. If they do, report this.",
+    )
 
 
 class Step(StrEnum):

@@ -72,7 +72,7 @@ def diagnose(
         read_only: for the web page: leave out what can only be found by writing to the remote, and if
             the page has a token of its own at Vault, what only the dispatcher may.
     """
-    yield from check_state_dir(settings)
+    yield from looked("state directory", lambda: check_state_dir(settings))
     yield from looked("git", check_git)
     yield from looked(
         "ops repo",
@@ -173,11 +173,11 @@ def _names(settings: Settings, openers: Openers) -> Iterator[Check]:
 
 
 def _as_page(settings: Settings, openers: Openers) -> bool:
-    """Whether this is the web page with permissions of its own; False if Vault is unavailable."""
+    """Whether this is the web page with permissions of its own; False if Vault does not tell."""
     try:
         return is_page(openers.vault(), settings)
-    except DisintoError:
-        return False  # which fails a check of its own
+    except Exception:  # noqa: BLE001 - which fails a check of its own
+        return False
 
 
 def _ledger(openers: Openers) -> Iterator[Check]:
