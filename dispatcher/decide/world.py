@@ -144,7 +144,8 @@ class World:
         unsettled: ids whose claim changed after the engine was last observed: the observation
             is too old to conclude from it that a run is missing.
         busy: ids with a step in progress; no other step is taken for them.
-        paused: ids whose last step failed, and why; no step is taken until the retry.
+        paused: ids whose last step failed, or whose file could not be vetted, and why; no step is taken until
+            the retry.
         down: dependencies that must not be called now (back-off).
         outages: the last error of each dependency that is down.
         limits: see ``Limits``.

@@ -29,7 +29,7 @@ def decide(world: World, steps: Steps) -> Plan:
                 blamed = True
         if not blamed:
             raise error from None
-    return reconcile(replace(world, paused=steps.retries.paused()))
+    return reconcile(replace(world, paused={**world.paused, **steps.retries.paused()}))
 
 
 def _alone(world: World, action_id: str) -> World:

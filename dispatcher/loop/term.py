@@ -94,7 +94,7 @@ class Term:
             busy=self.steps.busy | self.heads.withheld,
             provenance=self.steps.arrivals.provenance,
             cancels=self.cancels.requested(),
-            paused=self.steps.retries.paused(),
+            paused=self._paused(),
             down=resting | self._unknown(),
             outages={d: outage.error for d, outage in self.outages.outages().items()},
             commit=self.view.tree.commit,
@@ -187,6 +187,14 @@ class Term:
         """
         remote = set() if self.heads.followed else {Dependency.REMOTE}
         return remote if self.lead.confirmed else remote | {Dependency.LEAD}
+
+    def _paused(self) -> dict[str, str]:
+        """Ids whose last step failed, and those whose file could not be vetted. With a claim only the former:
+        what becomes of a run does not depend on what became of its file.
+        """
+        vetting, claims = self.vetting.retries.paused(), self.claims.claims
+        unvetted = {i: why for i, why in vetting.items() if i not in claims}
+        return {**unvetted, **self.steps.retries.paused()}
 
     def _unsettled(self) -> set[str]:
         """Ids whose claim is too new for the last observation, or whose action has not been read, so

@@ -35,7 +35,7 @@ from tests.support.broken_step import (
     start_with,
     the_other_one_ends,
 )
-from tests.support.stage import Stage, action
+from tests.support.stage import Stage, action, eventually, path
 from tests.support.thorough import some
 
 ERRORS: tuple[Exception, ...] = (
@@ -186,6 +186,25 @@ PLACES = {
     "result": Place(ending, "of_run", lambda claim, *_, **__: claim.key.action_id),
     "rejection": Place(steps, "of_rejection", lambda step, **_: step.action_id),
 }
+
+
+def test_one_that_cannot_be_vetted_keeps_no_newer_one_from_its_lock(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = PLACES["vet"]
+    broken = Broken(getattr(place.module, place.name), place.about, RuntimeError("a defect"))
+    monkeypatch.setattr(place.module, place.name, broken)
+    stage.scheduler.ends_at_once = True
+    stage.scene.merge({path(BAD): action(BAD, more='lock = "web"')}, "One of which vetting fails")
+    stage.start()
+
+    @eventually
+    def failed_twice() -> None:
+        assert [w for w, f in stage.watch.events if w == "defect"].count("defect") >= 2
+
+    failed_twice()
+    stage.scene.merge({path("good"): action("good", more='lock = "web"')}, "A newer one")
+    assert stage.result("good")["verdict"] == "succeeded"
 
 
 @pytest.mark.parametrize("where", sorted(PLACES))
