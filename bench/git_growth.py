@@ -115,6 +115,7 @@ def one_round(stage: Stage, number: int) -> None:
 def push_seconds(repo: OpsRepo) -> Callable[[], float]:
     """Measure the next pushes of a repo, by ``git push`` or without it; the answer is the sum so far."""
     git_of, direct = repo._clone.git, repo._writer.branch.direct
+    # Those of the class, so that measuring twice does not count twice.
     ask, push = type(git_of).ask.__get__(git_of), type(direct).push.__get__(direct)
     seconds = [0.0]
 

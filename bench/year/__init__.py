@@ -5,7 +5,7 @@ archived, on how many of one day or month, on how many finished ones are not arc
 else that a run leaves. So time is driven twice: 50 runs a day through all of a year, and 100,000 a day for
 half a day. What comes out alike for both, over the number of archived actions, depends on that number, not on
 the rate nor on how long it took. Remotes with more archived actions than either are built at once and served, to
-see whether the line goes on.
+see whether they extend the line.
 """
 
 from __future__ import annotations

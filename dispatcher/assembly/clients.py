@@ -171,7 +171,7 @@ def doctor_openers(settings: Settings, environ: Environ, *, repo: OpsRepo | None
     from dispatcher.operate.doctor import Openers
 
     vault = cache(lambda: open_vault(settings, environ))
-    # Which needs Vault only if that has its token.
+    # The clone needs Vault only if its token is stored there.
     clone = cache(lambda: repo or open_repo(settings, environ, _reachable(vault)))
     with_forge = settings.policy.gate is GateKind.FORGEJO
     return Openers(

@@ -20,5 +20,5 @@ def prepare() -> None:
     """Set it up for the rest of this process. Call it when everything is loaded, before serving."""
     sys.setswitchinterval(SWITCH_S)
     gc.set_threshold(GARBAGE)
-    # What was loaded stays, and is looked through no more.
+    # What was loaded stays, and is looked through no more; that little of it is garbage does not matter.
     gc.freeze()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from functools import partial
@@ -35,14 +36,14 @@ BATCH_BYTES = 32 * 1024 * 1024
 """Bytes of output after which no further result is added to a batch."""
 
 PUSH_INTERVAL_S = 0.2
-"""Seconds between two pushes while there is always something to push, at least: each costs the remote and
-this machine about as much CPU time as a short run does."""
+"""Shortest pause between two pushes while there is always something to push, in seconds: each costs the
+remote and this machine about as much CPU time as a short run does."""
 
-PUSH_REST = 4
-"""The same as a multiple of how long a push takes: where it is slow, the machine or the remote is busy."""
+PUSH_INTERVAL_FACTOR = 4
+"""The pause as a multiple of how long the last batch took: where that is slow, machine or remote is busy."""
 
 LONGEST_PUSH_INTERVAL_S = 0.5
-"""The same at most, however slow."""
+"""Longest pause that this makes, in seconds."""
 
 PUSHES_AT_ONCE = 2
 """Pushes that may follow each other directly after a rest: of two runs that end together, one may come
@@ -52,6 +53,21 @@ EXPECTING_S = 10.0
 """Seconds after which a result that was announced is not waited for any more."""
 
 Group = tuple[Entry | NewAction, ...]
+
+
+def push_pace(clock: Callable[[], float] = time.monotonic) -> TokenBucket:
+    """The pace of pushes.
+
+    Args:
+        clock: monotonic seconds.
+    """
+    return TokenBucket(
+        interval_s=PUSH_INTERVAL_S,
+        factor=PUSH_INTERVAL_FACTOR,
+        longest_s=LONGEST_PUSH_INTERVAL_S,
+        at_once=PUSHES_AT_ONCE,
+        clock=clock,
+    )
 
 
 class _Signal(Enum):
@@ -95,12 +111,7 @@ class ResultWriter:
         self._report = report
         self._outputs = outputs
         self._check = check
-        self._pace = pace or TokenBucket(
-            interval_s=PUSH_INTERVAL_S,
-            times_as_long=PUSH_REST,
-            longest_s=LONGEST_PUSH_INTERVAL_S,
-            at_once=PUSHES_AT_ONCE,
-        )
+        self._pace = pace or push_pace()
         self._queue: queue.SimpleQueue[Group | _Signal] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="result-writer", daemon=True)
 

@@ -189,8 +189,8 @@ class Term:
         return remote if self.lead.confirmed else remote | {Dependency.LEAD}
 
     def _paused(self) -> dict[str, str]:
-        """Ids whose last step failed, and those whose file could not be vetted. With a claim only the former:
-        what becomes of a run does not depend on what became of its file.
+        """Ids whose last step failed, and those without a claim whose file could not be vetted: a run does not
+        need its file any more.
         """
         vetting, claims = self.vetting.retries.paused(), self.claims.claims
         unvetted = {i: why for i, why in vetting.items() if i not in claims}

@@ -365,9 +365,8 @@ class View:
         )
 
     def _vet_again(self, action_ids: Iterable[str]) -> None:
-        ids = [
-            i for i in action_ids if i in self.tree.open
-        ]  # one that is being vetted may be withdrawn
+        # One that is being vetted may have been withdrawn.
+        ids = [i for i in action_ids if i in self.tree.open]
         self._queue.add(ids)
         for action_id in ids:
             self._candidates.pop(action_id, None)

@@ -33,13 +33,15 @@ class Check:
 
 
 def looked(name: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
-    """The checks that ``look`` returns; if it fails in any way, one failed check of this name: what is
-    checked may be broken as nobody foresaw, and the other checks must follow.
+    """The checks that ``look`` returns; if it fails in any way, those before that and a failed check of this
+    name: what is checked may be broken in ways that were not foreseen, and the other checks must follow.
     """
+    checks: list[Check] = []
     try:
-        return list(look())
+        checks.extend(look())
     except Exception as error:  # noqa: BLE001 - it becomes a failed check
-        return [failed(name, error)]
+        checks.append(failed(name, error))
+    return checks
 
 
 def failed(name: str, error: Exception) -> Check:
@@ -47,7 +49,9 @@ def failed(name: str, error: Exception) -> Check:
     if isinstance(error, DisintoError):
         return Check(name=name, ok=False, detail=error.what, remedy=error.remedy or "")
     if isinstance(error, OSError):
-        return Check(name=name, ok=False, detail=f"{error.filename or ''}: {error.strerror}")
+        where = f"{error.filename}: " if error.filename else ""
+        detail = f"{where}{error.strerror or type(error).__name__}"
+        return Check(name=name, ok=False, detail=detail)
     return Check(
         name=name,
         ok=False,

@@ -72,7 +72,9 @@ def diagnose(
         read_only: for the web page: leave out what can only be found by writing to the remote, and if
             the page has a token of its own at Vault, what only the dispatcher may.
     """
-    yield from looked("state directory", lambda: check_state_dir(settings))
+    yield from looked(
+        "state directory", lambda: check_state_dir(settings)
+    )  # also a path with a NUL
     yield from looked("git", check_git)
     yield from looked(
         "ops repo",
@@ -173,7 +175,7 @@ def _names(settings: Settings, openers: Openers) -> Iterator[Check]:
 
 
 def _as_page(settings: Settings, openers: Openers) -> bool:
-    """Whether this is the web page with permissions of its own; False if Vault does not tell."""
+    """Whether this is the web page with permissions of its own; False if Vault is unavailable, or answers nonsense."""
     try:
         return is_page(openers.vault(), settings)
     except Exception:  # noqa: BLE001 - which fails a check of its own

@@ -229,6 +229,10 @@ class OutputRefs:
         # A branch called refs/disinto/logs/… would be listed as well.
         return {ref: value for value, _, ref in pairs if ref.startswith(OUTPUT_REFS)}
 
+    def _raise_if_unavailable(self) -> None:
+        """Raise ``Unavailable``, ``Denied`` or ``Misconfigured`` if the remote cannot be listed now."""
+        self._listed()
+
     def _keep_tips(self, tips: Mapping[str, tuple[str, bytes]]) -> None:
         """Keep those of the last two months."""
         newest = sorted(tips.items())[-2:]
@@ -249,7 +253,7 @@ class OutputRefs:
         return {}
 
     def _commit(self, ref: str, value: str) -> bytes:
-        """The text of a commit of the remote that may be anybody's. Raises what ``look_again`` raises."""
+        """The text of a commit that anybody may have put on the remote. Raises what ``look_again`` raises."""
         why = "it is not a commit"
         with self._scratch.empty() as scratch:
             try:
@@ -262,7 +266,9 @@ class OutputRefs:
             except GitFailed as failed:
                 why = failed.reason
             except DisintoError as error:
-                self._listed()  # raises if the remote is unavailable: then it is not this commit's fault
+                # A hostile commit and an outage fail alike. An outage that is still there is told by this; one
+                # that has ended meanwhile costs the output, which is better than results held up without end.
+                self._raise_if_unavailable()
                 why = error.what
         raise OutputsRefused(
             f"{ref} of {self._git.where} is at {value[:12]}, which cannot be built on: {why}",

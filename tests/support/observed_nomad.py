@@ -38,7 +38,7 @@ def allocation(claim: Claim, state: str = "complete") -> Allocation:
 
 
 def event(state: str, *, desired: str = "run", job: str = ONE.engine_id) -> Event:
-    """An event about the allocation of ``ONE``; without what is desired of it if that is ""."""
+    """An event about the allocation of ``ONE``; ``desired=""`` leaves that field out."""
     about = dict(allocation(ONE, state)) | ({"DesiredStatus": desired} if desired else {})
     return Event(
         topic="Allocation",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from dispatcher.loop.result_writer import push_pace
 from dispatcher.loop.token_bucket import TokenBucket
 
 INTERVAL_S, AT_ONCE = 0.2, 2
@@ -51,15 +52,13 @@ def test_what_was_done_without_being_due_costs_no_more_than_one_distance() -> No
 
 
 @pytest.mark.parametrize(("took_s", "distance_s"), [(0.01, 0.2), (0.1, 0.4), (3.0, 0.5)])
-def test_what_takes_long_keeps_a_longer_distance_up_to_a_limit(
+def test_pushes_that_take_long_keep_a_longer_distance_up_to_a_limit(
     took_s: float, distance_s: float
 ) -> None:
     clock = Clock()
-    pace = TokenBucket(
-        interval_s=INTERVAL_S, times_as_long=4, longest_s=0.5, at_once=AT_ONCE, clock=clock
-    )
+    pace = push_pace(clock)
     for _ in range(4):
         do(pace, clock, took_s=took_s)
     assert pace.pause_s() == pytest.approx(distance_s)
-    do(pace, clock, took_s=0.0)  # and as soon as it is quick again, the shorter
+    do(pace, clock, took_s=0.0)  # and as soon as one is quick again, the shorter
     assert pace.pause_s() == pytest.approx(INTERVAL_S)

@@ -151,13 +151,9 @@ def _proc_read_only() -> Iterator[str]:
         for entry in entries:
             if entry.name.isdigit() or entry.is_symlink():
                 continue
-            if entry.is_dir(follow_symlinks=False) or _writable(entry.path, entry.inode()):
+            directory = entry.is_dir(follow_symlinks=False)  # asks the kernel nothing more
+            if directory or entry.stat(follow_symlinks=False).st_mode & 0o222:
                 yield from ("--ro-bind", entry.path, entry.path)
-
-
-@cache  # the kernel gives each entry a number and a mode for as long as it is there
-def _writable(path: str, _inode: int) -> bool:
-    return os.lstat(path).st_mode & 0o222 != 0
 
 
 def _programs(command: Sequence[str], hiding: Hidden) -> Iterator[tuple[Path, Path]]:
