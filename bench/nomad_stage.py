@@ -134,7 +134,7 @@ class Bare:
 
         Args:
             confirmed: also read the job back and write its name into the claim: the same promises kept
-                call by call, as the dispatcher once did.
+                call by call.
         """
         parts = build_components(self._settings, environ=self._scene.environ)
         specs = Minter(bao=self._scene.server)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from bench.figures import Figure, median
-from bench.year.rates import WHAT, Course
+from bench.year.rates import BUILT, WHAT, Course
 
 
 def figures(courses: Sequence[Course]) -> list[Figure]:
@@ -38,12 +38,12 @@ def _clone_bytes(course: Course) -> float:
 
 
 def _served(what: str, courses: Sequence[Course], name: str, factor: float, unit: str) -> Figure:
-    """At the smallest ops repo and the largest of those that were served, and by the line between."""
-    points = sorted(
-        (point for course in courses for point in course.served), key=lambda p: p["archived"]
-    )
-    least, most = points[0], points[-1]
-    slope = (most[name] - least[name]) / (most["archived"] - least["archived"]) * factor
+    """At the smallest ops repo and the largest of those that were made at once and served: these differ in
+    nothing but the number of archived actions. And by the line between the largest two.
+    """
+    points = next(course.served for course in courses if course.rate == BUILT)
+    least, before, most = points[0], points[-2], points[-1]
+    slope = (most[name] - before[name]) / (most["archived"] - before["archived"]) * factor
     shown = name.rpartition("_")[2].replace("mb", "MB")
     each = f": {_number(slope)} {unit} each" if unit else ""
     return Figure(
