@@ -154,7 +154,8 @@ def test_the_calls_of_a_run_are_counted(on_raw_exec: NomadStage, minter: Minter)
     assert ending == {"jobs.statuses": 1, "fs.list": 3, "fs.read": 3}
     with on_raw_exec.counted() as resting:
         on_raw_exec.scheduler.observe([*claims, *waiting])
-    assert resting == {"jobs.statuses": 1}
+    # The list of a moment ago answers, unless Nomad has told something of these runs since.
+    assert resting in ({}, {"jobs.statuses": 1})
     with on_raw_exec.counted() as forgetting:
         on_raw_exec.scheduler.forget(claims[0])
     assert forgetting == {"job.purge": 1}
