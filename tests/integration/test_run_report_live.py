@@ -50,6 +50,9 @@ class Deaf:
     def forget(self) -> None:
         """There is nothing to forget."""
 
+    def leads_from(self, commit: str) -> None:
+        """It reports nothing, whoever leads."""
+
 
 def failed(logs: str) -> Outcome:
     return Outcome(
