@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dispatcher.attestation import git_blob
-from dispatcher.errors import NotFound, PermanentError, Unavailable
+from dispatcher.errors import Misconfigured, NotFound, PermanentError, Unavailable
 from dispatcher.ops_repo import NewFile, OpsRepo, OutputFile, OutputsRefused
 from dispatcher.ops_repo.direct_push import DirectPush
 from dispatcher.ops_repo.git import Done, Git
@@ -256,7 +256,7 @@ def test_an_outage_while_a_month_is_read_is_no_refusal_of_output(
     repo.fetch()
     with monkeypatch.context() as outage:
         outage.setattr(Git, "ask", cut_off)
-        with pytest.raises((Unavailable, PermanentError)) as down:
+        with pytest.raises(Misconfigured, match="there is no ops repository") as down:
             publish(repo, "c")
     assert not isinstance(down.value, OutputsRefused)
     away.rename(remote.path)

@@ -54,12 +54,17 @@ class CountingIntake:
         )
 
 
-def test_a_file_whose_secrets_exist_is_vetted_once() -> None:
-    intake = CountingIntake()
+def view_with(intake: CountingIntake) -> View:
+    """An empty view, whose gate keeps nothing."""
     gate = SimpleNamespace(invalidate=lambda: None)
-    view = View(
+    return View(
         components=cast(Any, SimpleNamespace(gate=gate)), intake=cast(Intake, cast(Any, intake))
     )
+
+
+def test_a_file_whose_secrets_exist_is_vetted_once() -> None:
+    intake = CountingIntake()
+    view = view_with(intake)
     events = tuple((f"vault/actions/{i}.toml", entry) for i, entry in FILES.items())
     view.enter(Delta(commit="c" * 40, events=events, complete=True))
     view.vet()
@@ -77,10 +82,7 @@ def test_a_file_whose_secrets_exist_is_vetted_once() -> None:
 
 def test_what_the_gate_answered_meanwhile_is_kept() -> None:
     intake = CountingIntake()
-    gate = SimpleNamespace(invalidate=lambda: None)
-    view = View(
-        components=cast(Any, SimpleNamespace(gate=gate)), intake=cast(Intake, cast(Any, intake))
-    )
+    view = view_with(intake)
     events = (("vault/actions/known.toml", FILES["known"]),)
     view.enter(Delta(commit="c" * 40, events=events, complete=True))
     view.vet()
@@ -95,10 +97,7 @@ def test_what_the_gate_answered_meanwhile_is_kept() -> None:
 
 def many(number: int) -> tuple[View, list[str]]:
     """A view into which a push of trivial actions came, and their ids in commit order."""
-    view = View(
-        components=cast(Any, SimpleNamespace(gate=SimpleNamespace(invalidate=lambda: None))),
-        intake=cast(Intake, cast(Any, CountingIntake())),
-    )
+    view = view_with(CountingIntake())
     ids = [f"a{i:05}" for i in range(number)]
     events = tuple((f"vault/actions/{i}.toml", Entry(mode=0o100644, oid="1" * 40)) for i in ids)
     view.enter(Delta(commit="c" * 40, events=events, complete=True))
