@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,15 +120,15 @@ def push_seconds(repo: OpsRepo) -> Callable[[], float]:
     seconds = [0.0]
 
     @contextmanager
-    def counted(*, counts: bool = True) -> Iterator[None]:
+    def counted() -> Iterator[None]:
         start = time.perf_counter()
         try:
             yield
         finally:
-            seconds[0] += time.perf_counter() - start if counts else 0.0
+            seconds[0] += time.perf_counter() - start
 
     def asked(*args: Any, **options: Any) -> Any:
-        with counted(counts=args[1] == "push"):
+        with counted() if args[1] == "push" else nullcontext():
             return ask(*args, **options)
 
     def pushed(*args: Any) -> None:
