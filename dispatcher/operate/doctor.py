@@ -72,9 +72,7 @@ def diagnose(
         read_only: for the web page: leave out what can only be found by writing to the remote, and if
             the page has a token of its own at Vault, what only the dispatcher may.
     """
-    yield from looked(
-        "state directory", lambda: check_state_dir(settings)
-    )  # also a path with a NUL
+    yield from looked("state directory", lambda: check_state_dir(settings))
     yield from looked("git", check_git)
     yield from looked(
         "ops repo",
